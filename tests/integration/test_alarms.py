@@ -32,7 +32,8 @@ from tests.integration.test_cuts import SEND_EMAIL, end_leases, run_once
 
 MINUTES, HOURS = 60, 3600
 NEVER_HERE = {"stepfunctions-timed-out", "api-throttled"}
-"""The emulator ends no execution after 300 seconds and throttles no API: only test_template.py asserts these alarms."""
+"""The emulator ends no execution after 300 seconds and throttles no API: only
+test_template_alarms.py asserts these alarms."""
 ELSEWHERE = {"mail-bounces", "dunning-held", "mail-feedback-dead-letters", "gateway-dead-letters", "disputes"}
 """Alarms on SES's feedback and on events of the gateway have tests of their own: test_mail_feedback.py and
 test_gateway_door.py."""

@@ -2,7 +2,7 @@
 
 A probe is the smallest work that needs a given permission. The permission's owner does the work twice, on subscriptions
 of its own: first without the permission, then with it. A table lists the permissions for which the emulator has no use,
-with the reason; tests/unit/test_template.py asserts on the template that exactly these are right.
+with the reason; tests/unit/test_template_roles.py asserts on the template that exactly these are right.
 """
 
 import base64

@@ -12,7 +12,7 @@ import pytest
 
 from scripts.canary import ALARMS, SHIFTED, TASKS, canary
 from scripts.transformed import transformed, written
-from tests.unit.test_template import GIVEN, PSEUDO, ROOT, _resolve, of_type, resources
+from tests.template import GIVEN, PSEUDO, ROOT, of_type, resolve, resources
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -35,7 +35,7 @@ def _versions(resources: dict[str, Any]) -> set[str]:
 
 
 def _named(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = _resolve(shifted()[name]["Properties"])
+    found: dict[str, Any] = resolve(shifted()[name]["Properties"])
     return found
 
 
@@ -45,7 +45,7 @@ def test_an_alias_is_shifted_and_alarms_shift_it_back(name: str) -> None:
     failures and a request to stop roll the deployment back."""
     update = shifted()[f"{name}Aliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
     group = _named(update["DeploymentGroupName"]["Ref"])
-    assert _resolve(group["DeploymentConfigName"]).endswith("CodeDeployDefault.LambdaCanary10Percent5Minutes")
+    assert resolve(group["DeploymentConfigName"]).endswith("CodeDeployDefault.LambdaCanary10Percent5Minutes")
     alarms = {f"acme-{each}-qa" for each in ALARMS}
     assert {alarm["Name"] for alarm in group["AlarmConfiguration"]["Alarms"]} == alarms
     assert alarms <= {each["AlarmName"] for each in of_type("AWS::CloudWatch::Alarm").values()}
@@ -97,7 +97,7 @@ def test_the_workflow_and_the_api_call_the_aliases() -> None:
     [policy] = _named("StepFunctionsRole")["Policies"]
     allowed = [each["Resource"] for each in policy["PolicyDocument"]["Statement"] if "lambda" in str(each["Action"])]
     assert allowed == [[*(f"<{name}.Arn>" for name in TASKS), *called.values()]]
-    uris = set(re.findall(r"functions/(<[^>]+>)/invocations", str(_resolve(shifted()["SubscriptionApi"]))))
+    uris = set(re.findall(r"functions/(<[^>]+>)/invocations", str(resolve(shifted()["SubscriptionApi"]))))
     shifted_uris = {"<WebhookHandlerAliaslive>", "<SubscriptionsApiAliaslive>"}
     assert uris == {*shifted_uris, "<GatewayEvents.Arn>"}
     permissions = [name for name, each in shifted().items() if each["Type"] == "AWS::Lambda::Permission"]
@@ -114,7 +114,7 @@ def test_all_else_is_as_it_is_deployed_at_once() -> None:
     aware = {"RenewalWorkflow", "StepFunctionsRole", "SubscriptionApi", "SubscriptionApiprodStage", *SHIFTED}
     for name, each in resources().items():
         if name in shifted() and name not in aware and each["Type"] != "AWS::Lambda::Permission":
-            ours = json.dumps([_resolve(shifted()[name]["Properties"]), each["Properties"]], sort_keys=True)
+            ours = json.dumps([resolve(shifted()[name]["Properties"]), each["Properties"]], sort_keys=True)
             one, other = json.loads(re.sub(r"(Layer)[0-9a-f]{10}", r"\1", ours))
             assert one == other, name
     assert of_type("AWS::Lambda::Alias") == {}

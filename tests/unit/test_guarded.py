@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scripts.transformed import written
-from tests.unit.test_template import of_type, properties, resources
+from tests.template import of_type, properties, resources
 
 type Json = Any
 

@@ -18,7 +18,7 @@ from renewal_worker.app import _FIRST_WAIT_SECONDS, MOST_TRIES
 from renewals.ledger.steps import LEASE
 from renewals.runtime import aws
 from tests.fakes import LATER
-from tests.unit.test_template import of_type, properties, template
+from tests.template import of_type, properties, template
 from tests.unit.test_workflow_definition import EXPRESS_SECONDS, TASKS, slowest_way
 
 LEASE_SECONDS = LEASE.total_seconds()

@@ -1,11 +1,9 @@
-"""The promises of template.yaml, asserted on SAM's transformed template: the local emulator drops many of these
-settings."""
+"""The promises of template.yaml asserted on SAM's transformed template: the local emulator drops many of these
+settings. The alarms and the roles have tests of their own."""
 
 import json
 import re
 import tomllib
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,90 +14,25 @@ from botocore import xform_name
 from event_deliverer import posting
 from gateway_worker.app import MOST_TRIES
 from layers.aws.prune_botocore import CALLS
-from renewal_audit.findings import Difference
 from scripts.openapi import document as api_document
-from scripts.transformed import transformed, written
-
-ROOT = Path(__file__).parents[2]
-# The values differ from the defaults, so that the tests find a name that ignores its parameter.
-GIVEN = {
-    "ProjectName": "acme",
-    "Environment": "qa",
-    "SenderEmail": "bills@acme.test",
-    "PaymentGatewayApiKey": "sk_x",
-    "BusinessTimeZone": "Asia/Kolkata",
-}
-PSEUDO = {
-    "AWS::AccountId": "123456789012",
-    "AWS::Region": "eu-test-1",
-    "AWS::Partition": "aws",
-    "AWS::URLSuffix": "amazonaws.com",
-    "AWS::StackName": "stack",
-}
-# The functions refer to the workflow by name: a reference would close a circle, because the workflow's mails link to
-# the API, and CloudFormation makes the API after its functions.
-WORKFLOW = "arn:aws:states:eu-test-1:123456789012:stateMachine:acme-renewal-workflow-qa"
-RETAINED = {"DeletionPolicy": "RetainExceptOnCreate", "UpdateReplacePolicy": "Retain"}
-
-type Json = Any
-
-
-@cache
-def template() -> dict[str, Json]:
-    """template.yaml as written, with its short-form functions spelled out."""
-    return written()
-
-
-@cache
-def resources() -> dict[str, Json]:
-    """Return the transformed resources with their parameters filled in; a reference to a resource reads `<Name>` or
-    `<Name.Arn>`."""
-    resolved: dict[str, Json] = _resolve(transformed(PSEUDO["AWS::Region"], dict(GIVEN))["Resources"])
-    return resolved
-
-
-def properties(name: str) -> dict[str, Json]:
-    found: dict[str, Json] = resources()[name]["Properties"]
-    return found
-
-
-def of_type(kind: str) -> dict[str, Json]:
-    return {name: each["Properties"] for name, each in resources().items() if each["Type"] == kind}
-
-
-def _resolve(node: Json) -> Json:
-    if isinstance(node, list):
-        return [found for found in map(_resolve, node) if found != "<AWS::NoValue>"]
-    if not isinstance(node, dict):
-        return node
-    if set(node) == {"Ref"}:
-        return _value(node["Ref"])
-    if set(node) == {"Fn::GetAtt"}:
-        path = node["Fn::GetAtt"]
-        return f"<{path if isinstance(path, str) else '.'.join(path)}>"
-    if set(node) == {"Fn::If"}:
-        condition, then, otherwise = node["Fn::If"]
-        return _resolve(then if _holds(template()["Conditions"][condition]) else otherwise)
-    if set(node) == {"Fn::Sub"}:
-        text, names = node["Fn::Sub"] if isinstance(node["Fn::Sub"], list) else (node["Fn::Sub"], {})
-        known = {name: _resolve(value) for name, value in names.items()}
-        return re.sub(r"\$\{([^}!]+)\}", lambda found: str(known.get(found[1]) or _value(found[1])), text)
-    return {key: _resolve(value) for key, value in node.items() if value != {"Ref": "AWS::NoValue"}}
-
-
-def _holds(condition: Json) -> bool:
-    if "Fn::Not" in condition:
-        return not _holds(condition["Fn::Not"][0])
-    one, other = (_resolve(each) for each in condition["Fn::Equals"])
-    return bool(one == other)
-
-
-def _value(name: str) -> str:
-    declared = template()["Parameters"].get(name)
-    if declared is None:
-        return PSEUDO.get(name) or f"<{name}>"
-    return str(GIVEN.get(name, declared["Default"]))
-
+from scripts.transformed import transformed
+from tests.template import (
+    GIVEN,
+    MAIL,
+    PSEUDO,
+    RETAINED,
+    ROOT,
+    RUNBOOK,
+    WORKFLOW,
+    Json,
+    expected_alarm,
+    holds,
+    of_type,
+    properties,
+    resolve,
+    resources,
+    template,
+)
 
 # --- the original system, resource by resource ------------------------------------------------------------------
 
@@ -115,24 +48,6 @@ ACCESS_LOG = {
     "protocol": "$context.protocol",
     "responseLength": "$context.responseLength",
 }
-
-
-def _alarm(name: str, description: str, metric: str, threshold: int, dimensions: dict[str, str]) -> dict[str, Json]:
-    namespace, _, metric_name = metric.rpartition("/")
-    return {
-        "Type": "AWS::CloudWatch::Alarm",
-        "AlarmName": f"acme-{name}-qa",
-        "AlarmDescription": description,
-        "Namespace": namespace,
-        "MetricName": metric_name,
-        "Dimensions": [{"Name": key, "Value": value} for key, value in dimensions.items()],
-        "Statistic": "Sum",
-        "Period": 300,
-        "EvaluationPeriods": 1,
-        "Threshold": threshold,
-        "ComparisonOperator": "GreaterThanThreshold",
-        "TreatMissingData": "notBreaching",
-    }
 
 
 def _function(name: str, memory: int) -> dict[str, Json]:
@@ -276,21 +191,21 @@ ORIGINAL: dict[str, dict[str, Json]] = {
     "GenerateReceiptLogs": _log_group("/aws/lambda/acme-generate-receipt-qa"),
     "SendEmailLogs": _log_group("/aws/lambda/acme-send-email-qa"),
     "WebhookHandlerLogs": _log_group("/aws/lambda/acme-webhook-handler-qa"),
-    "LambdaErrorsAlarm": _alarm(
+    "LambdaErrorsAlarm": expected_alarm(
         "lambda-errors",
         "Alert when Lambda functions have more than 5 errors in 5 minutes",
         "AWS/Lambda/Errors",
         5,
         {"FunctionName": "<ProcessPayment>"},
     ),
-    "StepFunctionsFailedAlarm": _alarm(
+    "StepFunctionsFailedAlarm": expected_alarm(
         "stepfunctions-failed",
         "Alert when Step Functions executions fail",
         "AWS/States/ExecutionsFailed",
         10,
         {"StateMachineArn": "<RenewalWorkflow>"},
     ),
-    "ApiGateway5xxAlarm": _alarm(
+    "ApiGateway5xxAlarm": expected_alarm(
         "api-5xx-errors",
         "Alert when API Gateway returns more than 10 5xx errors in 5 minutes",
         "AWS/ApiGateway/5XXError",
@@ -298,8 +213,6 @@ ORIGINAL: dict[str, dict[str, Json]] = {
         {"ApiName": "acme-api-qa", "Stage": "prod"},
     ),
 }
-
-RUNBOOK = "What to do is in docs/runbook.md#"
 DIFFERENCES: dict[tuple[str, str], tuple[Json, str]] = {
     **{
         (name, "AlarmDescription"): (
@@ -869,325 +782,6 @@ def test_what_api_gateway_refuses_itself_is_a_problem_too() -> None:
     assert statuses == dict.fromkeys(refused, 403) | {"THROTTLED": 429} | others
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        (
-            "StepFunctionsTimedOutAlarm",
-            _alarm(
-                "stepfunctions-timed-out",
-                "Alert when a Step Functions execution is cut off at 300 seconds, which is not counted as failed",
-                "AWS/States/ExecutionsTimedOut",
-                0,
-                {"StateMachineArn": "<RenewalWorkflow>"},
-            ),
-        ),
-        (
-            "RenewalsFailedAlarm",
-            _alarm(
-                "renewals-failed",
-                "Alert when a renewal ends as failed and needs a person",
-                "acme/RenewalFailed",
-                0,
-                {"service": "acme-qa"},
-            ),
-        ),
-        (
-            "RefundsFailedAlarm",
-            _alarm(
-                "refunds-failed",
-                "Alert when a refund failed, so that the customer did not get the money",
-                "acme/RefundFailed",
-                0,
-                {"service": "acme-qa"},
-            ),
-        ),
-        (
-            "DisputesAlarm",
-            _alarm(
-                "disputes",
-                "Alert when a customer disputes a payment at the bank, or a bank warns of fraud",
-                "acme/Disputes",
-                0,
-                {"service": "acme-qa"},
-            ),
-        ),
-        (
-            "DeadLettersAlarm",
-            _alarm(
-                "dead-letters",
-                "Alert when a request to renew has failed five times and lies in the dead-letter queue",
-                "AWS/SQS/ApproximateNumberOfMessagesVisible",
-                0,
-                {"QueueName": "<RenewalDeadLetterQueue.QueueName>"},
-            )
-            | {"Statistic": "Maximum"},
-        ),
-        (
-            "SweepErrorsAlarm",
-            _alarm(
-                "sweep-errors",
-                "Alert when the sweep fails as often in an hour as Lambda tries one run",
-                "AWS/Lambda/Errors",
-                2,
-                {"FunctionName": "<RenewalSweep>"},
-            )
-            | {"Period": 3600},
-        ),
-        (
-            "AuditDifferenceAlarm",
-            _alarm(
-                "audit-difference",
-                "Alert when the audit finds what was due, ledger, charges, receipts and mails to differ",
-                "acme/AuditDifferences",
-                0,
-                {"service": "acme-qa"},
-            )
-            | {"TreatMissingData": "ignore"},
-        ),
-        (
-            "AuditErrorsAlarm",
-            _alarm(
-                "audit-errors",
-                "Alert when the audit fails as often in an hour as Lambda tries one run",
-                "AWS/Lambda/Errors",
-                2,
-                {"FunctionName": "<RenewalAudit>"},
-            )
-            | {"Period": 3600},
-        ),
-        (
-            "CatchUpErrorsAlarm",
-            _alarm(
-                "catch-up-errors",
-                "Alert when the catch-up on lost events of the gateway fails as often in an hour as Lambda tries one "
-                "run",
-                "AWS/Lambda/Errors",
-                2,
-                {"FunctionName": "<GatewayCatchUp>"},
-            )
-            | {"Period": 3600},
-        ),
-        (
-            "MailBouncesAlarm",
-            _alarm(
-                "mail-bounces",
-                "Mail to customers came back for good, or was reported as spam. docs/runbook.md#mail-bounces",
-                "acme/MailBounces",
-                0,
-                {"service": "acme-qa"},
-            ),
-        ),
-        (
-            "DunningHeldAlarm",
-            _alarm(
-                "dunning-held",
-                "A subscription stays past due, since its customer could not be told that it ends. "
-                "docs/runbook.md#dunning-held",
-                "acme/DunningHeld",
-                0,
-                {"service": "acme-qa"},
-            ),
-        ),
-        (
-            "MailFeedbackDeadLettersAlarm",
-            _alarm(
-                "mail-feedback-dead-letters",
-                "What SES said of a mail could not be recorded, and lies in a dead-letter queue. "
-                "docs/runbook.md#mail-feedback-dead-letters",
-                "AWS/SQS/ApproximateNumberOfMessagesVisible",
-                0,
-                {"QueueName": "<MailFeedbackDeadLetterQueue.QueueName>"},
-            )
-            | {"Statistic": "Maximum"},
-        ),
-        (
-            "EventsLateAlarm",
-            _alarm(
-                "events-late",
-                "Events for the application are told more than 15 minutes late. docs/runbook.md#events-late",
-                "AWS/Lambda/IteratorAge",
-                900_000,
-                {"FunctionName": "<EventPublisher>"},
-            )
-            | {"Statistic": "Maximum", "Period": 60},
-        ),
-        (
-            "UnreadableRecordsAlarm",
-            _alarm(
-                "unreadable-records",
-                "A write to a table could not be read, and its events were not told. "
-                "docs/runbook.md#unreadable-records",
-                "AWS/SQS/ApproximateNumberOfMessagesVisible",
-                0,
-                {"QueueName": "<UnreadableRecordsQueue.QueueName>"},
-            )
-            | {"Statistic": "Maximum"},
-        ),
-        (
-            "EventsUndeliveredAlarm",
-            _alarm(
-                "events-undelivered",
-                "Your application did not take an event in two days of tries, and the event lies in a dead-letter "
-                "queue. docs/runbook.md#events-undelivered",
-                "AWS/SQS/ApproximateNumberOfMessagesVisible",
-                0,
-                {"QueueName": "<EventsDeadLetterQueue.QueueName>"},
-            )
-            | {"Statistic": "Maximum"},
-        ),
-        (
-            "EventsWaitingAlarm",
-            _alarm(
-                "events-waiting",
-                "An event has waited for more than 15 minutes to be posted to your application. "
-                "What to do is in docs/runbook.md#events-waiting",
-                "AWS/SQS/ApproximateAgeOfOldestMessage",
-                900,
-                {"QueueName": "<DeliveriesQueue.QueueName>"},
-            )
-            | {"Statistic": "Maximum", "Period": 60},
-        ),
-        (
-            "DelivererErrorsAlarm",
-            _alarm(
-                "deliverer-errors",
-                "EventDeliverer failed three times in an hour, and later tries of events may not be made. "
-                "What to do is in docs/runbook.md#deliverer-errors",
-                "AWS/Lambda/Errors",
-                2,
-                {"FunctionName": "<EventDeliverer>"},
-            )
-            | {"Period": 3600},
-        ),
-        (
-            "GatewayDeadLettersAlarm",
-            _alarm(
-                "gateway-dead-letters",
-                "An event of the gateway failed five times, and lies in a dead-letter queue. "
-                "What to do is in docs/runbook.md#gateway-dead-letters",
-                "AWS/SQS/ApproximateNumberOfMessagesVisible",
-                0,
-                {"QueueName": "<GatewayDeadLetterQueue.QueueName>"},
-            )
-            | {"Statistic": "Maximum"},
-        ),
-        (
-            "ChargingOffAlarm",
-            _alarm(
-                "charging-off",
-                "Alert while charging is turned off",
-                "acme/ChargingIsOff",
-                0,
-                {"service": "acme-qa"},
-            )
-            | {"Statistic": "Minimum", "Period": 60, "TreatMissingData": "ignore"},
-        ),
-        (
-            "SweepPostponedAlarm",
-            _alarm(
-                "sweep-postponed",
-                "Alert when a sweep was put off because too many requests to renew wait for a worker",
-                "acme/SweepPostponed",
-                0,
-                {"service": "acme-qa"},
-            )
-            | {"Statistic": "Maximum", "Period": 60, "TreatMissingData": "ignore"},
-        ),
-        (
-            "BadRowsAlarm",
-            _alarm(
-                "bad-rows",
-                "Alert when the sweep names subscriptions that cannot be charged as they stand",
-                "acme/BadRows",
-                0,
-                {"service": "acme-qa"},
-            ),
-        ),
-        (
-            "GatewayUnavailableAlarm",
-            _alarm(
-                "gateway-unavailable",
-                "Alert when the payment gateway leaves calls without a clear answer",
-                "acme/GatewayUnavailable",
-                3,
-                {"service": "acme-qa"},
-            ),
-        ),
-        (
-            "GatewayAccountAlarm",
-            _alarm(
-                "gateway-account",
-                "Alert when the payment gateway turns our account away",
-                "acme/GatewayAccountFault",
-                0,
-                {"service": "acme-qa"},
-            )
-            | {"EvaluationPeriods": 24, "DatapointsToAlarm": 1},
-        ),
-        (
-            "OldestUnfinishedAlarm",
-            _alarm(
-                "oldest-unfinished",
-                "Alert when a renewal was begun an hour ago or longer and is not finished",
-                "acme/OldestUnfinished",
-                3600,
-                {"service": "acme-qa"},
-            )
-            | {"Statistic": "Maximum", "Period": 900, "TreatMissingData": "ignore"},
-        ),
-        (
-            "MailFailedAlarm",
-            _alarm(
-                "mail-failed",
-                "Alert when a mail cannot be sent to the address that the customer has",
-                "acme/MailFailed",
-                0,
-                {"service": "acme-qa"},
-            ),
-        ),
-        (
-            "MailUnknownAlarm",
-            _alarm(
-                "mail-unknown",
-                "Alert when nobody can tell whether a mail went out",
-                "acme/MailUnknown",
-                0,
-                {"service": "acme-qa"},
-            ),
-        ),
-        (
-            "ApiRefusedAlarm",
-            _alarm(
-                "api-4xx-errors",
-                "Alert when the API refuses more than 1000 requests in 5 minutes, for whatever reason",
-                "AWS/ApiGateway/4XXError",
-                1000,
-                {"ApiName": "acme-api-qa", "Stage": "prod"},
-            ),
-        ),
-        (
-            "ApiThrottledAlarm",
-            _alarm(
-                "api-throttled",
-                "Alert when API Gateway refuses more than 10 requests in 5 minutes as too many",
-                "acme/qa/ApiThrottled",
-                10,
-                {},
-            ),
-        ),
-    ],
-)
-def test_alarms_of_our_own(name: str, expected: dict[str, Json]) -> None:
-    """Every event worth a person's attention raises an alarm at the first occurrence, on a metric really written by the
-    code."""
-    found = {"Type": resources()[name]["Type"], "Dimensions": [], **properties(name)}
-    short = expected["AlarmName"].removeprefix("acme-").removesuffix("-qa")
-    where = f". {RUNBOOK}{short}" if "docs/runbook.md" not in expected["AlarmDescription"] else ""
-    expected = expected | {"AlarmDescription": expected["AlarmDescription"] + where}
-    assert {key: found[key] for key in expected} == expected
-
-
 def test_ses_says_what_became_of_a_mail() -> None:
     """SES sends bounces, complaints and rejections of the configuration set to a topic open to SES alone, and the topic
     invokes the function. An event that the function fails to process ends in a dead-letter queue of its own."""
@@ -1211,109 +805,6 @@ def test_ses_says_what_became_of_a_mail() -> None:
     assert [each["SourceArn"] for each in permissions] == ["<MailEvents>"]
     dead_letters = {"TargetArn": "<MailFeedbackDeadLetterQueue.Arn>"}
     assert properties("MailFeedback")["DeadLetterConfig"] == dead_letters
-
-
-SERVICE = {"service": "acme-qa"}
-TRIED_AGAIN = {"EventPublisher", "EventDeliverer", "GatewayEvents", "GatewayWorker", "GatewayCatchUp"}
-"""Functions whose throttled calls are repeated by Lambda, the gateway or a queue; an alarm holds no more than ten
-metrics."""
-
-MATH: dict[str, tuple[str, dict[str, tuple[str, dict[str, str], str]], tuple[int, int], tuple[str, int], str]] = {
-    "DeclinesAlarm": (
-        "IF(attempts >= 20, 100 * FILL(refused, 0) / attempts, 0)",
-        {
-            "attempts": ("acme/FirstAttempts", SERVICE, "Sum"),
-            "refused": ("acme/FirstAttemptsRefused", SERVICE, "Sum"),
-        },
-        (1, 3600),
-        ("GreaterThanThreshold", 30),
-        "notBreaching",
-    ),
-    "WorkerStoppedAlarm": (
-        "IF(FILL(waiting, 0) > 0, IF(FILL(runs, 0) > 0, 0, 1), 0)",
-        {
-            "waiting": (
-                "AWS/SQS/ApproximateNumberOfMessagesVisible",
-                {"QueueName": "<RenewalQueue.QueueName>"},
-                "Minimum",
-            ),
-            "runs": ("AWS/Lambda/Invocations", {"FunctionName": "<RenewalWorker>"}, "Sum"),
-        },
-        (3, 300),
-        ("GreaterThanThreshold", 0),
-        "notBreaching",
-    ),
-    "SweepNotRunAlarm": (
-        "FILL(sweeps, 0)",
-        {"sweeps": ("acme/Sweeps", SERVICE, "Sum")},
-        (3, 3600),
-        ("LessThanThreshold", 1),
-        "breaching",
-    ),
-    "AuditNotRunAlarm": (
-        "FILL(audits, 0)",
-        {"audits": ("acme/AuditDifferences", SERVICE, "SampleCount")},
-        (30, 3600),
-        ("LessThanThreshold", 1),
-        "breaching",
-    ),
-    "CatchUpNotRunAlarm": (
-        "FILL(catchups, 0)",
-        {"catchups": ("acme/GatewayCatchUps", SERVICE, "SampleCount")},
-        (30, 3600),
-        ("LessThanThreshold", 1),
-        "breaching",
-    ),
-    "ThrottlesAlarm": (
-        "SUM(METRICS())",
-        {
-            name[0].lower() + name[1:]: ("AWS/Lambda/Throttles", {"FunctionName": f"<{name}>"}, "Sum")
-            for name in of_type("AWS::Lambda::Function").keys() - TRIED_AGAIN
-        },
-        (1, 300),
-        ("GreaterThanThreshold", 5),
-        "notBreaching",
-    ),
-}
-
-
-def test_an_alarm_has_at_most_ten_metrics() -> None:
-    """CloudWatch takes at most ten metrics in an alarm, the expression included."""
-    assert max(len(properties(name)["Metrics"]) for name in MATH) <= 10
-
-
-@pytest.mark.parametrize("name", MATH)
-def test_alarms_on_more_than_one_metric(name: str) -> None:
-    """Every alarm on several metrics computes its expression: the share of declines above a minimum of attempts, a
-    queue without a working worker, a missing sweep or audit, and the throttles of all functions that can lose time."""
-    expression, metrics, (periods, seconds), (comparison, threshold), missing = MATH[name]
-    alarm = properties(name)
-    told, *stats = alarm["Metrics"]
-    assert told == {"Id": "told", "Expression": expression}
-    assert {
-        each["Id"]: (
-            f"{each['MetricStat']['Metric']['Namespace']}/{each['MetricStat']['Metric']['MetricName']}",
-            {pair["Name"]: pair["Value"] for pair in each["MetricStat"]["Metric"]["Dimensions"]},
-            each["MetricStat"]["Stat"],
-        )
-        for each in stats
-    } == metrics
-    assert {(each["MetricStat"]["Period"], each["ReturnData"]) for each in stats} == {(seconds, False)}
-    assert (alarm["EvaluationPeriods"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
-        periods,
-        comparison,
-        threshold,
-    )
-    assert alarm["TreatMissingData"] == missing
-
-
-def test_alarms_on_more_than_one_metric_are_known() -> None:
-    """Every alarm on several metrics is asserted above and stays within CloudWatch's limits: ten metrics, and one day
-    of evaluation for periods under an hour."""
-    alarms = {name: each for name, each in of_type("AWS::CloudWatch::Alarm").items() if "Metrics" in each}
-    assert set(alarms) == set(MATH)
-    assert all(len(each["Metrics"]) <= 1 + 10 for each in alarms.values())
-    assert all(seconds >= 3600 or seconds * periods <= 86400 for _, _, (periods, seconds), _, _ in MATH.values())
 
 
 def test_what_the_api_throttles_is_counted() -> None:
@@ -1359,7 +850,7 @@ def test_the_worker_of_events_is_bounded() -> None:
 def _with_a_bus(monkeypatch: pytest.MonkeyPatch) -> dict[str, Json]:
     """Return the resources of a stack whose events of the gateway also arrive by EventBridge."""
     monkeypatch.setitem(GIVEN, "GatewayEventBusName", "aws.partner/stripe.com/ed_1")
-    resolved: dict[str, Json] = _resolve(transformed(PSEUDO["AWS::Region"], dict(GIVEN))["Resources"])
+    resolved: dict[str, Json] = resolve(transformed(PSEUDO["AWS::Region"], dict(GIVEN))["Resources"])
     return resolved
 
 
@@ -1407,7 +898,7 @@ def test_no_secret_of_events_is_known_before_a_person_sets_one() -> None:
 def test_executions_are_reserved_for_events_on_demand() -> None:
     """By default nothing is reserved for the gateway's events: a new account may have only ten executions, and cannot
     reserve any."""
-    assert not _holds(template()["Conditions"]["ReservesForGatewayEvents"])
+    assert not holds(template()["Conditions"]["ReservesForGatewayEvents"])
     assert properties("GatewayEvents")["ReservedConcurrentExecutions"] == "<AWS::NoValue>"
 
 
@@ -1415,7 +906,7 @@ def test_executions_are_reserved_for_the_publisher_on_demand() -> None:
     """By default nothing is reserved for the publisher of events, and nothing is bounded: a new account cannot reserve
     any executions."""
     assert template()["Parameters"]["EventPublisherConcurrency"]["Default"] == 0
-    assert not _holds(template()["Conditions"]["ReservesForEventPublisher"])
+    assert not holds(template()["Conditions"]["ReservesForEventPublisher"])
     assert properties("EventPublisher")["ReservedConcurrentExecutions"] == "<AWS::NoValue>"
 
 
@@ -1494,152 +985,6 @@ def test_the_streams_are_read_without_end_and_record_by_record() -> None:
         }
 
 
-ENDED_BY_SILENCE = {
-    "StepFunctionsTimedOutAlarm",
-    "RenewalsFailedAlarm",
-    "RefundsFailedAlarm",
-    "DisputesAlarm",
-    "SweepErrorsAlarm",
-    "AuditErrorsAlarm",
-    "CatchUpErrorsAlarm",
-    "BadRowsAlarm",
-    "MailFailedAlarm",
-    "MailUnknownAlarm",
-    "MailBouncesAlarm",
-    "DunningHeldAlarm",
-    "MailFeedbackDeadLettersAlarm",
-    "UnreadableRecordsAlarm",
-    "EventsUndeliveredAlarm",
-    "DelivererErrorsAlarm",
-}
-
-
-@pytest.mark.parametrize("name", of_type("AWS::CloudWatch::Alarm"))
-def test_alarms_tell_someone(name: str) -> None:
-    """Every alarm notifies the stack's topic when the alarm comes on, and also at its end unless mere silence ends the
-    alarm."""
-    assert properties(name)["AlarmActions"] == ["<Alarms>"]
-    assert properties(name).get("OKActions") == (None if name in ENDED_BY_SILENCE else ["<Alarms>"])
-
-
-def test_an_address_can_be_told() -> None:
-    """An `AlarmEmail` is subscribed to the topic of the alarms; by default nobody is subscribed."""
-    subscription = resources()["AlarmSubscription"]
-    assert subscription["Condition"] == "HasAlarmEmail"
-    assert not _holds(template()["Conditions"]["HasAlarmEmail"])
-    assert subscription["Properties"] == {"TopicArn": "<Alarms>", "Protocol": "email", "Endpoint": ""}
-    pattern = template()["Parameters"]["AlarmEmail"]["AllowedPattern"]
-    assert [bool(re.fullmatch(pattern, text)) for text in ("", "a@b.example", "A <a@b.example>", "nobody")] == [
-        True,
-        True,
-        False,
-        False,
-    ]
-
-
-PARTS = ["What it means to customers", "How to look", "How to mend", "How to know that it is over"]
-
-
-def test_each_alarm_has_its_section_in_the_runbook() -> None:
-    """Every alarm has a section in the runbook, and every section has an alarm. A section says what the alarm means to
-    customers, how to look, how to mend, and how to know that the trouble is over."""
-    runbook = (ROOT / "docs/runbook.md").read_text()
-    alarms, _, _ = runbook.partition("\n# Alarms\n")[2].partition("\n# Operations\n")
-    _, *sections = re.split(r"^## ", alarms, flags=re.MULTILINE)
-    titles = [section.partition("\n")[0] for section in sections]
-    names = [each["AlarmName"].removeprefix("acme-").removesuffix("-qa") for each in of_type(ALARM).values()]
-    assert sorted(titles) == sorted(names)
-    for name in of_type(ALARM):
-        short = properties(name)["AlarmName"].removeprefix("acme-").removesuffix("-qa")
-        assert properties(name)["AlarmDescription"].endswith(f"docs/runbook.md#{short}")
-    for section in sections:
-        assert re.findall(r"^\*\*(.+?)\.\*\*", section, re.MULTILINE) == PARTS, section
-
-
-# --- the dashboard ----------------------------------------------------------------------------------------------
-
-ALARM = "AWS::CloudWatch::Alarm"
-# https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html
-WIDGETS = {
-    "alarm": {"title", "alarms"},
-    "text": {"markdown"},
-    "metric": {"title", "region", "view", "stat", "period", "annotations", "metrics"},
-}
-OPTIONS = {"label", "stat", "yAxis", "expression", "id"}
-
-
-@cache
-def _widgets() -> list[dict[str, Json]]:
-    body: dict[str, Json] = json.loads(properties("Dashboard")["DashboardBody"])
-    assert set(body) == {"widgets"}
-    widgets: list[dict[str, Json]] = body["widgets"]
-    return widgets
-
-
-def _drawn() -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Yield namespace, name and dimensions of every metric drawn by name on the dashboard."""
-    for widget in _widgets():
-        for metric in widget["properties"].get("metrics", []):
-            if not isinstance(metric[0], dict):
-                yield metric[0], metric[1], dict(zip(metric[2:-1:2], metric[3:-1:2], strict=True))
-
-
-def test_the_dashboard_is_one_that_cloudwatch_takes() -> None:
-    """The dashboard has only known widgets with known properties, on a grid of 24 columns, and no two widgets
-    overlap."""
-    taken: set[tuple[int, int]] = set()
-    for widget in _widgets():
-        assert set(widget) == {"type", "x", "y", "width", "height", "properties"}
-        assert set(widget["properties"]) <= WIDGETS[widget["type"]]
-        assert widget["x"] + widget["width"] <= 24
-        cells = {(widget["x"] + x, widget["y"] + y) for x in range(widget["width"]) for y in range(widget["height"])}
-        assert taken.isdisjoint(cells)
-        taken |= cells
-        for metric in widget["properties"].get("metrics", []):
-            assert set(metric[-1]) <= OPTIONS
-            assert isinstance(metric[0], dict) or len(metric) % 2 == 1
-    assert {widget["properties"].get("view", "timeSeries") for widget in _widgets()} == {"timeSeries"}
-
-
-def test_the_dashboard_shows_every_alarm() -> None:
-    """The first widget of the dashboard shows every alarm by its ARN."""
-    first, *others = _widgets()
-    prefix = "arn:aws:cloudwatch:eu-test-1:123456789012:alarm:"
-    assert sorted(first["properties"]["alarms"]) == sorted(
-        prefix + each["AlarmName"] for each in of_type(ALARM).values()
-    )
-    assert "alarm" not in {widget["type"] for widget in others}
-
-
-def test_every_metric_that_is_looked_at_is_written() -> None:
-    """The code writes every metric that an alarm or a graph reads: an alarm on an unwritten metric would never come
-    on."""
-    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
-    audited = {f"Audit{kind.title().replace('_', '')}" for kind in Difference}
-    written = audited | set(re.findall(r'"([A-Z]\w+)"', source))
-    ours = {name for namespace, name, _ in _drawn() if namespace == "acme"}
-    for alarm in of_type(ALARM).values():
-        metrics = [each["MetricStat"]["Metric"] for each in alarm.get("Metrics", [{}])[1:]] or [alarm]
-        ours |= {each["MetricName"] for each in metrics if each["Namespace"] == "acme"}
-    assert len(ours) > 20
-    assert ours - written == set()
-    assert {tuple(dimensions.items()) for namespace, _, dimensions in _drawn() if namespace == "acme"} == {
-        (("service", "acme-qa"),)
-    }
-
-
-def test_the_dashboard_names_resources_that_there_are() -> None:
-    """The dashboard's graphs of AWS's own metrics name functions, queues, a workflow and an API of the template."""
-    names = {each["FunctionName"] for each in of_type("AWS::Lambda::Function").values()}
-    names |= {each["QueueName"] for each in of_type("AWS::SQS::Queue").values()}
-    names |= {"<RenewalWorkflow>", properties("SubscriptionApi")["Name"], "prod"}
-    drawn = {value for namespace, _, dimensions in _drawn() if namespace != "acme" for value in dimensions.values()}
-    assert len(drawn) > 5
-    assert drawn - names == set()
-    [search] = [m[0]["expression"] for w in _widgets() for m in w["properties"].get("metrics", []) if len(m) == 1]
-    assert search == ("SEARCH('{acme,service,currency} MetricName=\"AmountCharged\" service=\"acme-qa\"', 'Sum', 3600)")
-
-
 # --- tags -------------------------------------------------------------------------------------------------------
 
 
@@ -1659,246 +1004,6 @@ def test_every_deployment_tags_the_stack_with_its_environment() -> None:
     assert [each["tags"] for each in given] == [each["parameter_overrides"] for each in given]
 
 
-# --- permissions ------------------------------------------------------------------------------------------------
-
-TRACES = {"xray:PutTraceSegments": {"*"}, "xray:PutTelemetryRecords": {"*"}}
-MAIL = "arn:aws:ses:eu-test-1:123456789012"
-LOG_DELIVERY = {
-    "logs:CreateLogDelivery",
-    "logs:GetLogDelivery",
-    "logs:UpdateLogDelivery",
-    "logs:DeleteLogDelivery",
-    "logs:ListLogDeliveries",
-    "logs:PutResourcePolicy",
-    "logs:DescribeResourcePolicies",
-    "logs:DescribeLogGroups",
-}
-
-
-def _own_log(name: str) -> dict[str, set[str]]:
-    return {action: {f"<{name}Logs.Arn>"} for action in ("logs:CreateLogStream", "logs:PutLogEvents")}
-
-
-GRANTS: dict[str, dict[str, set[str]]] = {
-    "ProcessPaymentRole": {
-        "dynamodb:Query": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
-        "dynamodb:BatchGetItem": {"<Subscriptions.Arn>", "<Changes.Arn>"},
-        "dynamodb:GetItem": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
-        "dynamodb:UpdateItem": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
-        "dynamodb:ConditionCheckItem": {"<Subscriptions.Arn>", "<Changes.Arn>"},
-        "dynamodb:PutItem": {"<Renewals.Arn>"},
-        "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
-        **_own_log("ProcessPayment"),
-        **TRACES,
-    },
-    "GenerateReceiptRole": {
-        "dynamodb:GetItem": {"<Renewals.Arn>"},
-        "dynamodb:UpdateItem": {"<Renewals.Arn>"},
-        "s3:PutObject": {"<Receipts.Arn>/receipts/*"},
-        "s3:ListBucket": {"<Receipts.Arn>"},
-        "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
-        **_own_log("GenerateReceipt"),
-        **TRACES,
-    },
-    "SendEmailRole": {
-        "dynamodb:BatchGetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
-        "dynamodb:GetItem": {"<Subscriptions.Arn>"},
-        "dynamodb:UpdateItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
-        "s3:ListBucket": {"<Receipts.Arn>"},
-        "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
-        "secretsmanager:GetSecretValue": {"<ReceiptLinkKey.Id>"},
-        "ses:SendRawEmail": {f"{MAIL}:identity/*", f"{MAIL}:configuration-set/<ReceiptsConfigurationSet>"},
-        **_own_log("SendEmail"),
-        **TRACES,
-    },
-    "WebhookHandlerRole": {
-        "states:StartExecution": {WORKFLOW},
-        "secretsmanager:GetSecretValue": {"<WebhookSecret.Id>"},
-        **_own_log("WebhookHandler"),
-        **TRACES,
-    },
-    "SubscriptionsApiRole": {
-        "dynamodb:Query": {
-            "<Subscriptions.Arn>",
-            "<Subscriptions.Arn>/index/customer-index",
-            "<Renewals.Arn>",
-            "<Changes.Arn>",
-        },
-        "dynamodb:Scan": {"<Subscriptions.Arn>"},
-        "dynamodb:UpdateItem": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
-        "dynamodb:ConditionCheckItem": {"<Renewals.Arn>"},
-        "dynamodb:PutItem": {"<Subscriptions.Arn>", "<Renewals.Arn>", "<Changes.Arn>"},
-        "dynamodb:GetItem": {"<Renewals.Arn>", "<Changes.Arn>"},
-        "secretsmanager:GetSecretValue": {"<ReceiptLinkKey.Id>", "<PaymentGatewaySecret.Id>"},
-        "s3:ListBucket": {"<Receipts.Arn>"},
-        "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
-        "states:StartExecution": {WORKFLOW},
-        **_own_log("SubscriptionsApi"),
-        **TRACES,
-    },
-    "RenewalSweepRole": {
-        "dynamodb:Scan": {"<Subscriptions.Arn>"},
-        "dynamodb:Query": {
-            "<Subscriptions.Arn>/index/renewal-date-index",
-            "<Renewals.Arn>/index/unfinished-index",
-        },
-        "dynamodb:BatchGetItem": {"<Changes.Arn>"},
-        "sqs:SendMessage": {"<RenewalQueue.Arn>"},
-        "sqs:GetQueueAttributes": {"<RenewalQueue.Arn>"},
-        "lambda:InvokeFunction": {"arn:aws:lambda:eu-test-1:123456789012:function:acme-renewal-sweep-qa"},
-        **_own_log("RenewalSweep"),
-        **TRACES,
-    },
-    "RenewalWorkerRole": {
-        "states:StartSyncExecution": {"<RenewalWorkflow>"},
-        **{
-            f"sqs:{action}": {"<RenewalQueue.Arn>"}
-            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")
-        },
-        **_own_log("RenewalWorker"),
-        **TRACES,
-    },
-    "RenewalAuditRole": {
-        "dynamodb:Scan": {"<Subscriptions.Arn>"},
-        "dynamodb:BatchGetItem": {"<Renewals.Arn>"},
-        "dynamodb:Query": {"<Renewals.Arn>", "<Renewals.Arn>/index/charged-on-index"},
-        "s3:GetObject": {"<Receipts.Arn>/receipts/*", "<Receipts.Arn>/audits/*"},
-        "s3:PutObject": {"<Receipts.Arn>/audits/*"},
-        "s3:ListBucket": {"<Receipts.Arn>"},
-        "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
-        "sqs:SendMessage": {"<RenewalQueue.Arn>"},
-        "lambda:InvokeFunction": {"arn:aws:lambda:eu-test-1:123456789012:function:acme-renewal-audit-qa"},
-        **_own_log("RenewalAudit"),
-        **TRACES,
-    },
-    "GatewayEventsRole": {
-        "secretsmanager:GetSecretValue": {"<GatewayEventsSecret.Id>"},
-        "sqs:SendMessage": {"<GatewayEventsQueue.Arn>"},
-        **_own_log("GatewayEvents"),
-        **TRACES,
-    },
-    "GatewayWorkerRole": {
-        "dynamodb:GetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
-        "dynamodb:UpdateItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
-        "dynamodb:ConditionCheckItem": {"<Renewals.Arn>"},
-        "dynamodb:Query": {"<Renewals.Arn>", "<Changes.Arn>", "<Subscriptions.Arn>/index/payment-method-index"},
-        "dynamodb:PutItem": {"<Changes.Arn>"},
-        "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
-        "states:StartSyncExecution": {"<RenewalWorkflow>"},
-        **{
-            f"sqs:{action}": {"<GatewayEventsQueue.Arn>"}
-            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes", "ChangeMessageVisibility")
-        },
-        **_own_log("GatewayWorker"),
-        **TRACES,
-    },
-    "GatewayCatchUpRole": {
-        "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
-        "sqs:SendMessage": {"<GatewayEventsQueue.Arn>"},
-        "s3:GetObject": {"<Receipts.Arn>/gateway-catch-up/*"},
-        "s3:PutObject": {"<Receipts.Arn>/gateway-catch-up/*"},
-        "s3:ListBucket": {"<Receipts.Arn>"},
-        "lambda:InvokeFunction": {"arn:aws:lambda:eu-test-1:123456789012:function:acme-gateway-catch-up-qa"},
-        **_own_log("GatewayCatchUp"),
-        **TRACES,
-    },
-    "GatewayCatchUpScheduleRole": {"lambda:InvokeFunction": {"<GatewayCatchUp.Arn>"}},
-    "MailFeedbackRole": {
-        "dynamodb:GetItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
-        "dynamodb:UpdateItem": {"<Renewals.Arn>", "<Subscriptions.Arn>"},
-        "sqs:SendMessage": {"<MailFeedbackDeadLetterQueue.Arn>"},
-        **_own_log("MailFeedback"),
-        **TRACES,
-    },
-    "EventDelivererRole": {
-        **{
-            f"sqs:{action}": {"<DeliveriesQueue.Arn>"}
-            for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
-        },
-        "sqs:SendMessage": {"<DeliveriesQueue.Arn>", "<EventsDeadLetterQueue.Arn>"},
-        **{f"dynamodb:{action}": {"<Deliveries.Arn>"} for action in ("PutItem", "Query", "DeleteItem")},
-        "secretsmanager:GetSecretValue": {"<EventsSecret.Id>"},
-        **_own_log("EventDeliverer"),
-        **TRACES,
-    },
-    "DeliveriesScheduleRole": {"lambda:InvokeFunction": {"<EventDeliverer.Arn>"}},
-    "EventPublisherRole": {
-        **{
-            f"dynamodb:{action}": {f"<{table}.Arn>/stream/*" for table in ("Subscriptions", "Renewals", "Changes")}
-            for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
-        },
-        "dynamodb:Query": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
-        "events:PutEvents": {"<EventBus.Arn>"},
-        "sqs:SendMessage": {"<UnreadableRecordsQueue.Arn>", "<DeliveriesQueue.Arn>"},
-        **_own_log("EventPublisher"),
-        **TRACES,
-    },
-    "SweepSchedulesRole": {"lambda:InvokeFunction": {"<RenewalSweep.Arn>"}},
-    "AuditScheduleRole": {"lambda:InvokeFunction": {"<RenewalAudit.Arn>"}},
-    "StepFunctionsRole": {
-        "lambda:InvokeFunction": {"<ProcessPayment.Arn>", "<GenerateReceipt.Arn>", "<SendEmail.Arn>"},
-        **{action: {"*"} for action in LOG_DELIVERY},
-        **TRACES,
-        "xray:GetSamplingRules": {"*"},
-        "xray:GetSamplingTargets": {"*"},
-    },
-    "ApiGatewayCloudWatchRole": {},
-}
-SERVICES = {
-    "StepFunctionsRole": "states.amazonaws.com",
-    "ApiGatewayCloudWatchRole": "apigateway.amazonaws.com",
-    "SweepSchedulesRole": "scheduler.amazonaws.com",
-    "AuditScheduleRole": "scheduler.amazonaws.com",
-    "GatewayCatchUpScheduleRole": "scheduler.amazonaws.com",
-    "DeliveriesScheduleRole": "scheduler.amazonaws.com",
-}
-
-
-CONDITIONS = {"ses:SendRawEmail": {"StringEquals": {"ses:FromAddress": "bills@acme.test"}}}
-"""The condition of each action that has a condition; all other permissions have no condition."""
-FOR_THIS_ACCOUNT = {"StringEquals": {"aws:SourceAccount": "123456789012"}}
-
-
-def _grants(role: str) -> Iterator[tuple[str, str]]:
-    for policy in properties(role).get("Policies", []):
-        for statement in policy["PolicyDocument"]["Statement"]:
-            assert set(statement) - {"Condition"} == {"Effect", "Action", "Resource"}
-            assert statement["Effect"] == "Allow"
-            assert statement.get("Condition") == CONDITIONS.get(str(statement["Action"]))
-            for action in _as_list(statement["Action"]):
-                for resource in _as_list(statement["Resource"]):
-                    yield action, resource
-
-
-def _as_list(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
-
-
-@pytest.mark.parametrize("role", GRANTS)
-def test_a_role_allows_what_its_service_does_and_no_more(role: str) -> None:
-    """Every role allows exactly the actions called by its owner, on exactly the needed resources, and trusts a single
-    service acting for this account. (API Gateway does not say on whose behalf the role is used.)"""
-    allowed: dict[str, set[str]] = {}
-    for action, resource in _grants(role):
-        allowed.setdefault(action, set()).add(resource)
-    assert allowed == GRANTS[role]
-    (trust,) = properties(role)["AssumeRolePolicyDocument"]["Statement"]
-    service = SERVICES.get(role, "lambda.amazonaws.com")
-    assert trust == {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}} | (
-        {} if service == "apigateway.amazonaws.com" else {"Condition": FOR_THIS_ACCOUNT}
-    )
-
-
-def test_there_are_no_other_permissions() -> None:
-    """No role or policy exists beside the roles in GRANTS, and only actions without ARNs are allowed on `*`."""
-    assert set(of_type("AWS::IAM::Role")) == set(GRANTS)
-    assert of_type("AWS::IAM::Policy") == of_type("AWS::IAM::ManagedPolicy") == {}
-    attached = {name for name, role in of_type("AWS::IAM::Role").items() if "ManagedPolicyArns" in role}
-    assert attached == {"ApiGatewayCloudWatchRole"}
-    everywhere = {action for role in GRANTS for action, resource in _grants(role) if resource == "*"}
-    assert {action for action in everywhere if not action.startswith("xray:")} == LOG_DELIVERY
-
-
 # --- outputs, layers, commands ----------------------------------------------------------------------------------
 
 
@@ -1906,7 +1011,7 @@ def test_outputs() -> None:
     """The stack's outputs name everything needed by people and programs that use the stack, and every output has a
     description."""
     outputs = template()["Outputs"]
-    assert {name: _resolve(each["Value"]) for name, each in outputs.items()} == {
+    assert {name: resolve(each["Value"]) for name, each in outputs.items()} == {
         "WebhookUrl": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod/webhook",
         "GatewayEventsUrl": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod/gateway-events",
         "GatewayEventsSecretArn": "<GatewayEventsSecret.Id>",
