@@ -53,7 +53,7 @@ _DATA: dict[EventType, Schema] = {
     | {"changed": {"type": "array", "items": _TEXT, "description": "The names of the changed attributes"}},
     EventType.PAUSED: _caused(By.REQUEST, By.TABLE) | _STATUS,
     EventType.RESUMED: _caused(By.REQUEST, By.TABLE) | _STATUS,
-    EventType.CANCEL_SCHEDULED: _caused(By.REQUEST, By.TABLE) | _STATUS | {"cancel_at": _TEXT},
+    EventType.CANCEL_SCHEDULED: _caused(By.REQUEST, By.DISPUTE, By.TABLE) | _STATUS | {"cancel_at": _TEXT},
     EventType.ENDED: _caused(*By) | _STATUS,
     EventType.PAST_DUE: _caused(By.RENEWAL, By.TABLE) | _STATUS,
     EventType.RECOVERED: _caused(By.RENEWAL, By.TABLE) | _STATUS,

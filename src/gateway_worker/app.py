@@ -137,18 +137,19 @@ def _seams(context: Any) -> Seams:
 
 
 def _today_of(subscription: Subscription) -> date:
-    """Return the day that counts as today for the subscription; outside production, its row may name a test clock."""
-    tested = clock.heeds_test_clocks(setting("ENVIRONMENT"))
-    return clock.current(subscription.row.get("test_clock") if tested else None).today
+    """Return the day that counts as today for the subscription; see _moment_of."""
+    return clock.current(subscription.row.get("test_clock") if _heeds_test_clocks() else None).today
 
 
 def _moment_of(period: Renewal) -> Moment:
     """Return the moment that counts as now for the period's subscription. Outside production, the row of the
-    subscription may name a test clock."""
-    if not clock.heeds_test_clocks(setting("ENVIRONMENT")):
-        return clock.current()
-    row = _register().ledger.row(period)
+    subscription may name a test clock. In production the row is not read."""
+    row = _register().ledger.row(period) if _heeds_test_clocks() else None
     return clock.current(row.get("test_clock") if row else None)
+
+
+def _heeds_test_clocks() -> bool:
+    return clock.heeds_test_clocks(setting("ENVIRONMENT"))
 
 
 def _succeeds(request: RenewalRequest) -> bool:

@@ -31,19 +31,19 @@ def card_detached(event: GatewayEvent, seams: Seams) -> Handled:
         if _is_told(subscription, seams):
             answers.append(KNOWN)
             continue
-        waits = [answer for answer in answers if answer is not KNOWN]
-        if not waits and not _is_detached(event.object_id, seams):
+        earlier = [answer for answer in answers if answer is not KNOWN]
+        if not earlier and not _is_detached(event.object_id, seams):
             return passed_over("the gateway does not call the card detached")
-        if waits and seams.seconds_left() < _SECONDS_OF_A_RUN:
+        if earlier and seams.seconds_left() < _SECONDS_OF_A_RUN:
             return later("many subscriptions have the card", timedelta())  # the next delivery goes on from here
-        answers.append(_told(event, subscription, seams))
+        answers.append(_reminded(event, subscription, seams))
     by_outcome = {answer.outcome: answer for answer in answers}
     first = (EventOutcome.LATER, EventOutcome.DONE, EventOutcome.KNOWN)
     told = (by_outcome[outcome] for outcome in first if outcome in by_outcome)
     return next(told, passed_over("no subscription has the card"))
 
 
-def _told(event: GatewayEvent, subscription: Subscription, seams: Seams) -> Handled:
+def _reminded(event: GatewayEvent, subscription: Subscription, seams: Seams) -> Handled:
     """Run the workflow for the subscription, unless the subscription is being charged: the record of a payment writes
     the payment's card into the row, and would overwrite the gateway's answer about the card."""
     period = seams.ledger.get(subscription.subscription_id, subscription.renewal_date.isoformat())

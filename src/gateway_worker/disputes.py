@@ -8,6 +8,7 @@ decides the end.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -16,9 +17,9 @@ from gateway_worker.disputed_rows import Chargeback, ends_as
 from gateway_worker.handling import KNOWN, UNTIL_A_PERSON_ACTS, EventOutcome, Handled, later, passed_over
 from gateway_worker.payments import UNDER_LEASE, paid_first, renewed
 from renewals.domain import disputes, subscription
-from renewals.domain.changes import ChangeKind
+from renewals.domain.changes import ChangeKind, of_dispute
 from renewals.domain.disputes import DisputeEffect
-from renewals.domain.errors import BadRow, Collision, repeat_while_outdated
+from renewals.domain.errors import BadRow, Collision, Outdated, repeat_while_outdated
 from renewals.domain.gateway_event import GatewayEventType
 from renewals.gateway.port import is_of_deployment
 from renewals.ledger.asked_by import AskedBy
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from renewals.runtime.attribute_values import TransactAction
     from renewals.runtime.clock import Moment
 
-_LOOKS = 4
+_FURTHER_LOOKS = 3
 
 
 def disputed(event: GatewayEvent, seams: Seams) -> Handled:
@@ -67,10 +68,12 @@ def disputed(event: GatewayEvent, seams: Seams) -> Handled:
     # or has recorded the same already. In every other case the answer may be older than the record: the ledger is read,
     # and the gateway asked, once more.
     is_new = dispute.id not in (period.disputes or {})
-    first = iter([(period, dispute)] if is_new or disputes.reported(period, dispute, dispute.at) is None else [])
+    if is_new or disputes.reported(period, dispute, dispute.at) is None:
+        with suppress(Outdated):
+            return _recorded(event, seams, period, dispute)
     return repeat_while_outdated(
-        lambda: _recorded(event, seams, *(next(first, None) or _again(event, period, seams))),
-        tries=_LOOKS,
+        lambda: _recorded(event, seams, *_again(event, period, seams)),
+        tries=_FURTHER_LOOKS,
         otherwise=Collision("the period keeps changing"),
     )
 
@@ -148,7 +151,7 @@ class _Look:
             self.note()
             return at_work
         recorded = map(self.seams.ledger.rendered, self._with_effect(effect).actions)
-        asked = AskedBy(f"the dispute {self.dispute.id}", self.moment.now)
+        asked = AskedBy(of_dispute(self.dispute.id), self.moment.now)
         self.seams.register.edit(row, change.to, change.what, asked, [*recorded, *self._still(row, history)])
         return Handled(EventOutcome.DONE) if charge is None else renewed(self.event, charge, self.seams)
 

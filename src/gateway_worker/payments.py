@@ -36,10 +36,10 @@ def payment_changed(event: GatewayEvent, seams: Seams) -> Handled:
         # the payment. The event is looked at again after the lease, and passed over if the id is still not stored.
         at_work = seams.lease_of_another(period) if period is not None and period.payment_id is None else None
         return at_work or passed_over("no period has the payment")
-    return _told(event, period, seams) or renewed(event, period, seams)
+    return _without_a_run(event, period, seams) or renewed(event, period, seams)
 
 
-def _told(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled | None:
+def _without_a_run(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled | None:
     """Return the answer without a run of the workflow; None if the workflow must run."""
     if period.paid_at is not None or period.status not in _NEWS[event.type]:
         return KNOWN
@@ -49,14 +49,7 @@ def _told(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled | None:
 def renewed(event: GatewayEvent, period: Renewal, seams: Seams) -> Handled:
     """Run the workflow for the period, and return DONE, or LATER if the workflow failed or another execution works on
     the period."""
-    request = RenewalRequest(
-        period.subscription_id,
-        period.customer_id,
-        period.amount,
-        period.renewal_date,
-        gateway_event=event.event,
-    )
-    if not seams.run(request):
+    if not seams.run(RenewalRequest.of_period(period, event.event)):
         return later("the workflow failed")
     # If a different execution held the lease during this run, this run did nothing, and the other execution may have
     # asked the gateway before the payment changed. The event is therefore looked at again after the lease.

@@ -32,10 +32,10 @@ def refund_changed(event: GatewayEvent, seams: Seams) -> Handled:
     period = seams.period(made.payment_metadata)
     if period is None or period.payment_id != made.payment_id:
         return passed_over("no period has the payment")
-    return _told(event, made, period, seams) or _settled(event, made, period, seams)
+    return _not_now(event, made, period, seams) or _settled(event, made, period, seams)
 
 
-def _told(event: GatewayEvent, made: GatewayRefund, period: Renewal, seams: Seams) -> Handled | None:
+def _not_now(event: GatewayEvent, made: GatewayRefund, period: Renewal, seams: Seams) -> Handled | None:
     """Return None if the workflow must record the refunds now. Otherwise return the answer to the event: the ledger
     knows the refund already, or the refund cannot be recorded yet."""
     if made.id in refunds.ids(period) and refunds.holds(period, made) and not refund_notices.untold(period):
@@ -56,15 +56,7 @@ def _claim_at_work(period: Renewal, seams: Seams) -> Handled | None:
 
 
 def _settled(event: GatewayEvent, made: GatewayRefund, period: Renewal, seams: Seams) -> Handled:
-    request = RenewalRequest(
-        period.subscription_id,
-        period.customer_id,
-        period.amount,
-        period.renewal_date,
-        Asks.SETTLE_REFUNDS,
-        gateway_event=event.event,
-    )
-    if not seams.run(request):
+    if not seams.run(RenewalRequest.of_period(period, event.event, Asks.SETTLE_REFUNDS)):
         return later("the workflow failed")
     stands = seams.period_of(period)
     # A refund can be known at the gateway before the gateway's list of refunds shows the refund.

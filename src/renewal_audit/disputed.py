@@ -25,7 +25,7 @@ def compare_dispute(dispute: GatewayDispute, items: Mapping[Key, Item], now: dat
         found.differs(Difference.DISPUTE_UNKNOWN, key, dispute.payment_id, f"{says}: the ledger has no such payment")
         return
     try:
-        news = disputes.seen(renewal_from(item), dispute, now)
+        news = disputes.with_new_step(renewal_from(item), dispute, now)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # a person has written the item by hand
         found.differs(Difference.DISPUTE_UNKNOWN, key, dispute.payment_id, f"{says}: the ledger's item cannot be read")
         return

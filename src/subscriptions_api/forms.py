@@ -1,9 +1,10 @@
 """The forms of the texts in a request: each pattern of the API document, with a sentence for the caller."""
 
+from renewals.domain import subscription
 from renewals.domain.subscription import GATEWAY_ID_FORM, ID_FORM
 
-ID = r"^[A-Za-z0-9_][A-Za-z0-9._:-]{0,127}$"
-GATEWAY_ID = r"^[A-Za-z0-9_]{1,255}$"
+ID = f"^{subscription.ID.pattern}$"
+GATEWAY_ID = f"^{subscription.GATEWAY_ID.pattern}$"
 DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 LOCALE = r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8}){0,3}$"
 AMOUNT = r"^(0|[1-9][0-9]{0,11})(\.[0-9]{1,3})?$"

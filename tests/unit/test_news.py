@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from event_publisher.envelopes import Envelopes
 from event_publisher.stream import Reader, Unreadable, period_in, read
 from renewals.domain import disputes, news, subscription
-from renewals.domain.changes import ChangeKind
+from renewals.domain.changes import ChangeKind, of_dispute
 from renewals.domain.disputes import DisputeStatus
 from renewals.domain.news import EventType, Fact, sequence
 from renewals.domain.news_of_changes import facts_of_change
@@ -226,6 +226,23 @@ def test_a_request_is_told_once_though_the_row_changes_too(
     does(shop, NOON + LATER)
     [event] = shop.hear(NOON + LATER)
     assert (event["type"], event["data"]["status"], event["data"]["by"]) == (type_, status, "request")
+
+
+@pytest.mark.parametrize(
+    ("action", "type_"),
+    [
+        (Action.CANCEL_NOW, "subscription.ended"),
+        (Action.CANCEL_AT_PERIOD_END, "subscription.cancel_scheduled"),
+    ],
+)
+def test_an_end_by_a_dispute_is_not_told_as_a_request(shop: Shop, action: Action, type_: str) -> None:
+    """The event of an end that a chargeback has caused names the dispute as the cause: nobody has asked for the end."""
+    shop.run()
+    shop.hear(NOON)
+    at = NOON + LATER
+    shop.register.act(shop.row(), action, at.date(), AskedBy(of_dispute("dp_1"), at))
+    [event] = shop.hear(at)
+    assert (event["type"], event["data"]["by"]) == (type_, "dispute")
 
 
 def test_a_creation_and_an_edit_on_request_are_told_by_the_record() -> None:
@@ -471,7 +488,7 @@ def _record_dispute(shop: Shop, at: datetime) -> None:
     """Record how the gateway's dispute stands, as the worker of events does."""
     period = shop.ledger.get("sub_1", DUE.isoformat())
     assert period is not None
-    record = disputes.seen(period, shop.gateway.disputes["dp_1"], at)
+    record = disputes.with_new_step(period, shop.gateway.disputes["dp_1"], at)
     assert record is not None
     shop.ledger.apply(dispute_steps.record_dispute(period, "dp_1", record))
 

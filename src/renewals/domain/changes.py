@@ -53,6 +53,19 @@ class Change:
     details: Details
 
 
+_DISPUTE = "the dispute "
+
+
+def of_dispute(dispute_id: str) -> str:
+    """Return the `by` of a change that the dispute has caused."""
+    return f"{_DISPUTE}{dispute_id}"
+
+
+def is_of_dispute(by: str) -> bool:
+    """Whether a dispute has caused the change with this `by`."""
+    return by.startswith(_DISPUTE)
+
+
 _FAULT_BEFORE: dict[str, str] = {
     FaultKind.BOUNCED: "an earlier mail had come back",
     FaultKind.COMPLAINED: "an earlier mail had been reported as spam",

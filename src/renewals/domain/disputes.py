@@ -116,7 +116,7 @@ class GatewayDispute:
     payment_metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def seen(renewal: Renewal, dispute: GatewayDispute, at: datetime) -> DisputeRecord | None:
+def with_new_step(renewal: Renewal, dispute: GatewayDispute, at: datetime) -> DisputeRecord | None:
     """Return the record of the dispute after the gateway's report; None if the report adds no step to the record.
 
     The arguments are those of `reported`, which also returns a record that was changed without a new step.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 
-from renewals.domain import subscription
+from renewals.domain import refunds, subscription
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item
 from renewals.domain.renewal import RefundState, Renewal, Status
@@ -105,8 +105,8 @@ def _was_taken_back(period: Renewal) -> bool:
     """Whether the bank has taken the payment back for good: either the whole payment, or, after a refund of a part, the
     rest of the payment."""
     taken = period.lost_to_disputes
-    given_back = sum(each["amount"] for each in period.refunds.values() if each["state"] == RefundState.REFUNDED)
-    return taken > 0 and taken + given_back >= period.amount and not period.is_contested
+    refunded = refunds.in_state(period, RefundState.REFUNDED)
+    return taken > 0 and taken + refunded >= period.amount and not period.is_contested
 
 
 def _paid(

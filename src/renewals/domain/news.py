@@ -63,6 +63,8 @@ class By(StrEnum):
 
     REQUEST = "request"
     """Somebody asked for the change, by the API or by a command."""
+    DISPUTE = "dispute"
+    """A chargeback of a payment ends the subscription."""
     RENEWAL = "renewal"
     """A payment, a refused payment or dunning changed the subscription."""
     SCHEDULE = "schedule"

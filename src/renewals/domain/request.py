@@ -25,10 +25,14 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from renewals.domain.errors import BadEvent
 from renewals.domain.item_values import Item, text
 from renewals.domain.strict_json import NotAnObject, read_object
+
+if TYPE_CHECKING:
+    from renewals.domain.renewal import Renewal
 
 
 class Asks(StrEnum):
@@ -83,6 +87,18 @@ class RenewalRequest:
         amount = row.get("amount")
         claimed = amount if isinstance(amount, Decimal) else Decimal(0)
         return cls(text(row, "subscription_id"), text(row, "customer_id"), claimed, renewal_date, asks)
+
+    @classmethod
+    def of_period(cls, period: Renewal, gateway_event: str, asks: Asks = Asks.RENEW) -> RenewalRequest:
+        """Build a request for a claimed period, because of an event of the gateway."""
+        return cls(
+            period.subscription_id,
+            period.customer_id,
+            period.amount,
+            period.renewal_date,
+            asks,
+            gateway_event=gateway_event,
+        )
 
     def fields(self) -> dict[str, str]:
         """Return the request as the fields of its JSON."""
