@@ -50,12 +50,7 @@ class Story:
     @cached_property
     def down(self) -> frozenset[date]:
         """The days without a sweep: a few in a row, every month or two, none at the end."""
-        random, down, day = drawn_from(self.seed, "downtime"), set[date](), FIRST_DAY + timedelta(days=8)
-        while day < self.calm_from - timedelta(days=8):
-            length = random.randint(1, 6)
-            down |= {day + timedelta(days=n) for n in range(length)}
-            day += timedelta(days=length + random.randint(20, 70))
-        return frozenset(down)
+        return self._spells("downtime", begins=8, before_the_calm=8, lengths=(1, 6), pauses=(20, 70))
 
     @cached_property
     def off(self) -> frozenset[date]:
@@ -84,12 +79,25 @@ class Story:
         """The days on which the team's application is down and hears nothing: two to four in a row every few weeks,
         none at the end.
         """
-        random, silent, day = drawn_from(self.seed, "application"), set[date](), FIRST_DAY + timedelta(days=6)
-        while day < self.calm_from - timedelta(days=4):
-            length = random.randint(2, 4)
-            silent |= {day + timedelta(days=n) for n in range(length)}
-            day += timedelta(days=length + random.randint(15, 35))
-        return frozenset(silent)
+        return self._spells("application", begins=6, before_the_calm=4, lengths=(2, 4), pauses=(15, 35))
+
+    def _spells(
+        self, of: str, *, begins: int, before_the_calm: int, lengths: tuple[int, int], pauses: tuple[int, int]
+    ) -> frozenset[date]:
+        """Draw spells of several days in a row, and return their days.
+
+        Args:
+            of: the name of the random numbers.
+            begins: the first spell begins so many days after the story's first day.
+            before_the_calm: no spell begins in so many days before the calm end of the story.
+            lengths, pauses: the least and the most days of a spell, and between two spells.
+        """
+        random, found, day = drawn_from(self.seed, of), set[date](), FIRST_DAY + timedelta(days=begins)
+        while day < self.calm_from - timedelta(days=before_the_calm):
+            length = random.randint(*lengths)
+            found |= {day + timedelta(days=n) for n in range(length)}
+            day += timedelta(days=length + random.randint(*pauses))
+        return frozenset(found)
 
     @cached_property
     def stopped(self) -> frozenset[date]:

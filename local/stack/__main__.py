@@ -60,10 +60,14 @@ SAM, the AWS CLI and the commands of docs/runbook.md reach the stack with the pr
     )
 
 
-def _events_url() -> str:
+_ADDRESS = r"""(https://[^\s<>"]+|http://127\.0\.0\.1:[0-9]{1,5}[^\s<>"]*)?"""
+"""The AllowedPattern of the template's parameter EventsUrl."""
+
+
+def events_url() -> str:
     """Return EVENTS_URL, or nothing if EVENTS_URL is not set. Raises StackError if EVENTS_URL is no address."""
     url = os.environ.get("EVENTS_URL", "")
-    if url and not re.fullmatch(r"https://.+|http://127\.0\.0\.1:[0-9]+/.*", url):
+    if not re.fullmatch(_ADDRESS, url):
         raise StackError(f"EVENTS_URL must be http://127.0.0.1:<port>/<path> or an https address, not {url!r}")
     return url
 
@@ -71,7 +75,7 @@ def _events_url() -> str:
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        url = _events_url()
+        url = events_url()
         stack = Stack(port_from_environment(), **({"EventsUrl": url} if url else {}))
         match sys.argv[1:]:
             case ["up"]:

@@ -92,6 +92,7 @@ def test_an_inquiry_takes_a_part_of_the_money_later(gateway: Gateway, v1: Any) -
         (["fail-refund"], "has no refund"),
         (["confirm"], "Nothing to authenticate"),
         (["refund", "--amount", "40.00"], "greater than unrefunded amount"),
+        (["refund", "--amount", "5.001"], "--amount"),
     ],
 )
 def test_an_impossible_act_is_told_in_a_sentence(gateway: Gateway, v1: Any, given: list[str], said: str) -> None:
@@ -99,3 +100,19 @@ def test_an_impossible_act_is_told_in_a_sentence(gateway: Gateway, v1: Any, give
     _pay(v1, "sub_1")
     with pytest.raises(StackError, match=said):
         _play(gateway, *given)
+
+
+@pytest.mark.parametrize(("text", "refunded"), [("5.00", 500), ("5", 500), ("29.99", 2999)])
+def test_an_amount_is_given_in_major_units(gateway: Gateway, v1: Any, text: str, refunded: int) -> None:
+    """--amount is a decimal number in the currency of the payment, as for local.subscribe."""
+    payment = _pay(v1, "sub_1")
+    _play(gateway, "refund", "--amount", text)
+    assert [refund.amount for refund in v1.refunds.list({"payment_intent": payment}).data] == [refunded]
+
+
+@pytest.mark.parametrize("text", ["9,99", "five", "-5.00", "NaN", "1e2"])
+def test_an_amount_of_another_form_is_refused_in_words(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The refusal shows a right amount."""
+    with pytest.raises(SystemExit):
+        bank.arguments(["refund", f"--amount={text}"])
+    assert f"must be an amount with a point, such as 5.00, not '{text}'" in capsys.readouterr().err

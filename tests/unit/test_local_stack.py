@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from local import stack
-from local.stack import Stack, StackError, free_port
+from local.stack import ROOT, Stack, StackError, free_port
+from local.stack import __main__ as stack_command
 
 _AT_THE_TOP = ("template.yaml", "samconfig.toml", "requirements-dev.txt")
 _SAM = """#!/bin/sh
@@ -108,3 +109,39 @@ def test_a_free_port_is_held_for_the_stack() -> None:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(("127.0.0.1", port))
         server.listen()
+
+
+def test_a_command_on_a_port_without_a_stack_names_the_running_stacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a stack on the port, the sentence says how a stack is started, and names the ports of this checkout's
+    running stacks."""
+    for port in ("4600", "4700", "4800", "build"):
+        (tmp_path / ".local" / port).mkdir(parents=True)
+    monkeypatch.setattr(stack, "ROOT", tmp_path)
+    monkeypatch.setattr(Stack, "runs", property(lambda self: self.port in (4700, 4800)))
+    with pytest.raises(StackError, match=r"^no stack runs on port 4566: `make up` starts a stack\. .*4700 and 4800"):
+        Stack(4566).require_running()
+    monkeypatch.setattr(Stack, "runs", property(lambda _: False))
+    with pytest.raises(StackError, match=r"^no stack runs on port 4600: `make up PORT=4600` starts a stack$"):
+        Stack(4600).require_running()
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://127.0.0.1:8080", "http://127.0.0.1:8080/events", "https://app.example/events"]
+)
+def test_an_address_for_events_is_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """EVENTS_URL may be missing, an address of this machine, or an https address, as the template's pattern has it."""
+    assert f"AllowedPattern: '^{stack_command._ADDRESS}$'" in (ROOT / "template.yaml").read_text()
+    monkeypatch.setenv("EVENTS_URL", url)
+    assert stack_command.events_url() == url
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "http://app.example/events", "http://127.0.0.1/events", "ftp://a/b"])
+def test_an_address_that_the_template_refuses_is_refused_before_the_build(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong EVENTS_URL is refused with a right form, before anything is built."""
+    monkeypatch.setenv("EVENTS_URL", url)
+    with pytest.raises(StackError, match=r"EVENTS_URL must be http://127\.0\.0\.1:<port>/<path> or an https address"):
+        stack_command.events_url()
