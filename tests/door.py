@@ -2,7 +2,7 @@
 acted on."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,6 +26,22 @@ from tests.fake_gateway import FakeGateway
 from tests.fakes import FUNCTIONS, NOON, World
 
 SECRET = "whsec_of_the_endpoint"
+
+type Order = Callable[[list[Any]], list[Any]]
+
+
+def in_order(events: list[Any]) -> list[Any]:
+    return events
+
+
+def doubled(events: list[Any]) -> list[Any]:
+    return [each for event in events for each in (event, event)]
+
+
+def backwards(events: list[Any]) -> list[Any]:
+    return events[::-1]
+
+
 _ROUNDS = 60
 
 

@@ -356,7 +356,7 @@ def _dispute_of_a_payment_of_months_ago(auditor: Auditor) -> None:
 def _record_dispute(auditor: Auditor, name: str) -> None:
     period = auditor.world.ledger.get("sub_planted", "2026-01-31")
     assert period is not None
-    record = disputes.seen(period, auditor.world.gateway.disputes[name], auditor.now)
+    record = disputes.with_new_step(period, auditor.world.gateway.disputes[name], auditor.now)
     assert record is not None
     auditor.world.ledger.apply(record_dispute(period, name, record))
 

@@ -210,6 +210,13 @@ def test_a_mail_that_failed_is_tried_again_by_the_event(door: Door) -> None:
     assert (_asked(door), door.queue.hidden, door.queue.dead) == (ASKED, 0, [])
 
 
+def _time_for_one_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Give each delivery of an event time for one run of the workflow. Return the times that are still to come."""
+    left = cycle([240, 200])  # before the first run of a delivery, and after this run
+    monkeypatch.setattr(Door, "seconds_left", lambda _: next(left))
+    return left
+
+
 def test_a_card_of_many_subscriptions_is_told_over_several_deliveries(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,8 +224,7 @@ def test_a_card_of_many_subscriptions_is_told_over_several_deliveries(
     once, goes on with the next subscription, and each customer is asked once."""
     for n in (2, 3, 4):
         door.world.subscribe(subscription_id=f"sub_{n}")
-    left = cycle([240, 200])  # before the first run of a delivery, and after this run
-    monkeypatch.setattr(Door, "seconds_left", lambda _: next(left))
+    left = _time_for_one_run(monkeypatch)
     door.world.gateway.detach("pm_ok")
     _post(door)
     assert (_asked(door), len(door.ran), door.queue.hidden, door.queue.dead) == (ASKED * 4, 4, 0, [])
@@ -257,8 +263,7 @@ def test_a_row_that_cannot_be_reminded_holds_up_no_other_row(door: Door, monkeyp
         door.world.subscribe(subscription_id="sub_2", customer_id=customer, plan="Max")
     for n in (3, 4):
         door.world.subscribe(subscription_id=f"sub_{n}")
-    left = cycle([240, 200])  # before the first run of a delivery, and after this run
-    monkeypatch.setattr(Door, "seconds_left", lambda _: next(left))
+    _time_for_one_run(monkeypatch)
     door.world.gateway.detach("pm_ok")
     _post(door)
     assert (_asked(door), len(door.ran), door.queue.hidden, door.queue.dead) == (ASKED * 2, 2, 0, [])
@@ -271,8 +276,7 @@ def test_rows_whose_mail_fails_wait_behind_rows_without_the_note(door: Door, mon
     door.world.subscribe(subscription_id="sub_3")
     door.world.gateway.detach("pm_ok")
     door.world.edit(known_card={**door.world.row()["known_card"], "is_detached": True})
-    left = cycle([240, 200])
-    monkeypatch.setattr(Door, "seconds_left", lambda _: next(left))
+    _time_for_one_run(monkeypatch)
     _post(door)
     assert [request["subscription_id"] for request, _ in door.ran] == ["sub_2", "sub_3", "sub_1"]
     assert (_asked(door), door.queue.hidden) == (ASKED * 3, 0)

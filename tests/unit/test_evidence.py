@@ -34,7 +34,7 @@ def _disputed(account: Account) -> None:
         shop.gateway.dispute_becomes("dp_1", status)
         period = shop.ledger.get("sub_1", PERIOD)
         assert period is not None
-        record = disputes.seen(period, shop.gateway.disputes["dp_1"], NOON + LATER)
+        record = disputes.with_new_step(period, shop.gateway.disputes["dp_1"], NOON + LATER)
         assert record is not None
         shop.ledger.apply(record_dispute(period, "dp_1", record))
 

@@ -19,7 +19,7 @@ from renewal_audit.report import whole
 from renewals.domain.gateway_event import GatewayEvent, GatewayEventType
 from renewals.domain.item_values import storable
 from renewals.domain.request import RenewalRequest
-from tests.door import Door, forget_secrets, record_of
+from tests.door import Door, Order, backwards, doubled, forget_secrets, in_order, record_of
 from tests.fake_aws import error
 from tests.fakes import NOON, Cut, World
 from tests.unit.test_audit import Auditor
@@ -147,25 +147,13 @@ STORIES = {
 }
 
 
-def _once(events: list[Any]) -> list[Any]:
-    return events
-
-
-def _doubled(events: list[Any]) -> list[Any]:
-    return [each for event in events for each in (event, event)]
-
-
-def _backwards(events: list[Any]) -> list[Any]:
-    return events[::-1]
-
-
-WAYS: dict[str, tuple[Callable[[list[Any]], list[Any]], timedelta | None]] = {
-    "once": (_once, timedelta()),
-    "doubled": (_doubled, timedelta()),
-    "backwards": (_backwards, timedelta()),
-    "after the lease": (_once, 2 * MINUTE),
-    "a week late": (_once, 7 * DAY),
-    "never": (_once, None),
+WAYS: dict[str, tuple[Order, timedelta | None]] = {
+    "once": (in_order, timedelta()),
+    "doubled": (doubled, timedelta()),
+    "backwards": (backwards, timedelta()),
+    "after the lease": (in_order, 2 * MINUTE),
+    "a week late": (in_order, 7 * DAY),
+    "never": (in_order, None),
 }
 """The ways in which a story's events may arrive. Each way has a function that orders or repeats the events, and the
 delay of the events (None: no event arrives).

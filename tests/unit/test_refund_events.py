@@ -19,7 +19,7 @@ from renewals.domain.timeline import timeline
 from renewals.gateway.port import GatewayUnavailable
 from renewals.gateway.refund_settlement import Settlement
 from renewals.ledger import refund_steps
-from tests.door import Door, forget_secrets
+from tests.door import Door, Order, backwards, doubled, forget_secrets, in_order
 from tests.fake_gateway import FakeGateway
 from tests.fakes import Cut, World
 from tests.unit.test_audit import Auditor
@@ -219,26 +219,14 @@ STORIES = {
 }
 
 
-def _once(events: list[Any]) -> list[Any]:
-    return events
-
-
-def _doubled(events: list[Any]) -> list[Any]:
-    return [each for event in events for each in (event, event)]
-
-
-def _backwards(events: list[Any]) -> list[Any]:
-    return events[::-1]
-
-
-WAYS: dict[str, tuple[Callable[[list[Any]], list[Any]], timedelta | None]] = {
-    "at once": (_once, None),
-    "once": (_once, timedelta()),
-    "doubled": (_doubled, timedelta()),
-    "backwards": (_backwards, timedelta()),
-    "after the lease": (_once, 2 * MINUTE),
-    "a week late": (_once, 7 * DAY),
-    "never": (_once, None),
+WAYS: dict[str, tuple[Order, timedelta | None]] = {
+    "at once": (in_order, None),
+    "once": (in_order, timedelta()),
+    "doubled": (doubled, timedelta()),
+    "backwards": (backwards, timedelta()),
+    "after the lease": (in_order, 2 * MINUTE),
+    "a week late": (in_order, 7 * DAY),
+    "never": (in_order, None),
 }
 """What happens to the events: their order, and how late after the last step they come."""
 
