@@ -23,12 +23,12 @@ class Application:
     Args:
         stack: the deployed stack, whose parameter `EventsUrl` is the receiver's address.
         receiver: hears the events.
-        moves: lets the stack work, and returns when the stack has no work left.
+        until_all_is_done: lets the stack work, and returns when the stack has no work left.
     """
 
-    def __init__(self, stack: Stack, receiver: Receiver, moves: Callable[[], None]) -> None:
+    def __init__(self, stack: Stack, receiver: Receiver, until_all_is_done: Callable[[], None]) -> None:
         self.receiver = receiver
-        self._until_all_is_done = moves
+        self._until_all_is_done = until_all_is_done
         self._dynamodb, self._sqs, self._functions = (stack.client(name) for name in ("dynamodb", "sqs", "lambda"))
         self._function = stack.outputs["SweepFunctionName"].replace("renewal-sweep", "event-deliverer")
         configured = self._functions.get_function_configuration(FunctionName=self._function)
