@@ -66,8 +66,10 @@ def _mails(shop: World, changed: dict[str, Any]) -> Iterator[tuple[str, EmailMes
         attached = link if kind == "receipt" else None
         yield name, compose(MailKind(kind), of, sender=SENDER, to=TO, prospects=prospects, attachment=attached)
     row = parse(shop.row() | {key: changed[key][:120] for key in ("customer_name", "plan")})
-    for name, card in (("upcoming", None), ("card_expires", GatewayCard("pm_ok", "Visa ending in 4242", "2026-01"))):
-        yield name, remind(row, card, seller="Example Shop", page="https://shop.example/me", sender=SENDER, to=TO)
+    card = GatewayCard("pm_ok", "Visa ending in 4242", "2026-01")
+    cards = {"upcoming": None, "card_expires": card, "card_detached": replace(card, is_detached=True)}
+    for name, expiring in cards.items():
+        yield name, remind(row, expiring, seller="Example Shop", page="https://shop.example/me", sender=SENDER, to=TO)
 
 
 @pytest.fixture(scope="module")
