@@ -15,7 +15,14 @@ from scripts.plainly import Trouble
 
 type Letter = Mapping[str, Any]
 
-_ASKS = {Asks.RENEW: "renew", Asks.REMIND: "remind of", Asks.SETTLE_REFUNDS: "look at the refunds of"}
+_ASKS = {
+    Asks.RENEW: "renew",
+    Asks.REMIND: "remind of",
+    Asks.SETTLE_REFUNDS: "look at the refunds of",
+    Asks.OPEN_CARD_PAGE: "open the card page for",
+    Asks.TAKE_CARD: "take a new card for",
+    Asks.CONFIRM_ON_SESSION: "confirm the payment of",
+}
 _MOST = 1000
 _HIDDEN_SECONDS = 60
 

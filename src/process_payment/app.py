@@ -1,10 +1,13 @@
 """ProcessPayment: charge the due period of one subscription exactly once.
 
-The event is {"execution": ARN, "request": {...}}; renewals.domain.request defines the fields of the request. A request
-asks for a charge, for a reminder to the customer, or for the settlement of refunds. Only a request for a charge moves
-money from the customer.
+The event of the workflow is {"execution": ARN, "request": {...}}; renewals.domain.request defines the fields of the
+request. A request asks for a charge, for a reminder to the customer, or for the settlement of refunds. Only a request
+for a charge moves money from the customer.
 
-The reply is {"outcome", "reason", "subscription_id", "customer_id"}, and holds in addition:
+The event of the customer's page is {"customer_request": {...}}; renewals.domain.customer_request defines the fields and
+the reply.
+
+The reply to the workflow is {"outcome", "reason", "subscription_id", "customer_id"}, and holds in addition:
 
 - "renewal_date", "attempt", "amount", "currency" and "transaction_id", if the outcome is about a renewal;
 - "renewal_date" and "reminders", the kinds of mails to send, if the outcome is remind;
@@ -39,10 +42,18 @@ from renewals.runtime.clock import Moment
 from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply
 
+EVENT_OF_CUSTOMER = "customer_request"
+"""As EVENT of renewals.domain.customer_request, which only a request of the customer's page imports."""
+
 
 @telemetry.observed
 def handler(event: Event, _context: object) -> Reply:
-    """Charge, remind or settle refunds as the event asks; the module describes the event and the reply."""
+    """Charge, remind or settle refunds as the event asks, or serve the customer's page; the module describes the events
+    and the replies."""
+    if EVENT_OF_CUSTOMER in event:
+        from process_payment import customers
+
+        return customers.reply_to(event)
     asked, execution = _asked(event)
     request = fields(event, "request")
     telemetry.correlate(request, execution=execution)
@@ -73,6 +84,8 @@ def _answered(asked: RenewalRequest, execution: str) -> Reply:
             reply = _to_remind_of(asked, moment.today)
         case Asks.SETTLE_REFUNDS:
             reply = _reply(asked, _refunds_settled(asked, moment))
+        case Asks.OPEN_CARD_PAGE | Asks.TAKE_CARD | Asks.CONFIRM_ON_SESSION:
+            reply = _reply(asked, Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ONLY_BY_THE_PAGE))
     return reply | {"test_clock": moment.today.isoformat()} if moment.tested else reply
 
 

@@ -88,7 +88,7 @@ def test_a_request_is_spelled_as_it_always_was(request_: RenewalRequest, text: s
         (
             "event_type",
             "invoice.paid",
-            "is none of subscription.renewal, subscription.reminder, subscription.refunds",
+            f"is none of {', '.join(Asks)}",
         ),
         ("webhook_id", 1, "is not a string"),
     ],

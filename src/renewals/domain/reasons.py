@@ -60,6 +60,7 @@ class Reason(Worded):
     PROCESSING = "processing", "the bank has not decided about the payment yet"
     NOTHING_TO_REMIND_OF = "nothing_to_remind_of", "no reminder is owed to the customer"
     NOT_PAID = "not_paid", "the period is not paid, and therefore has no refunds"
+    ONLY_BY_THE_PAGE = "only_by_the_page", "only the customer's page may make this request"
     REFUNDS_LOOKED_AT = "refunds_looked_at", "the period's refunds were checked, and no mail is owed"
 
 

@@ -36,13 +36,25 @@ if TYPE_CHECKING:
 
 
 class Asks(StrEnum):
-    """The kind of work that a request asks for, stored as `event_type`. A webhook may only ask for RENEW."""
+    """The kind of work that a request asks for, stored as `event_type`. A webhook may only ask for RENEW.
+
+    The members `customer.*` are requests of the customer's page (renewals.domain.customer_request). Sent through the
+    queue or the workflow, a request of the customer's page changes nothing.
+    """
 
     RENEW = "subscription.renewal"
     REMIND = "subscription.reminder"
     """Nothing is charged: the customer gets a reminder of the period, if a reminder is owed."""
     SETTLE_REFUNDS = "subscription.refunds"
     """Nothing is charged: the gateway is asked about the refunds of the period."""
+    OPEN_CARD_PAGE = "customer.open_card_page"
+    TAKE_CARD = "customer.take_card"
+    CONFIRM_ON_SESSION = "customer.confirm_on_session"
+
+    @property
+    def is_of_customer(self) -> bool:
+        """Whether the customer's page makes the request."""
+        return self.startswith("customer.")
 
 
 class NoRequest(BadEvent):
