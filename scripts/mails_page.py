@@ -87,7 +87,7 @@ def examples() -> Iterator[Example]:
     waits = replace(declined, status=Status.ACTION_REQUIRED)
     yield _mail("receipt", "Receipt", "After each payment, with the receipt as a PDF.", paid)
     yield _reminder(
-        "upcoming", "Reminder of a renewal", "Some days before the renewal of a plan of a year or more.", None
+        "upcoming", "Reminder of a renewal", "Three weeks before the renewal of a plan longer than a month.", None
     )
     card = GatewayCard("pm_1", "Visa ending in 4242", "2025-12")
     yield _reminder(

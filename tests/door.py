@@ -171,6 +171,7 @@ class Door:
             "STATE_MACHINE_ARN": "workflow",
             "DISPUTED_SUBSCRIPTIONS": self.disputed,
             "REMINDER_DAYS": "7",
+            "REMINDED_PERIOD_DAYS": "32",
             "S3_BUCKET": "receipts",
             "AWS_LAMBDA_FUNCTION_NAME": "catch-up",
         }

@@ -22,6 +22,7 @@ from process_payment.decisions import Outcome
 from process_payment.payments import Payments
 from renewals.domain import refund_notices
 from renewals.domain.dunning import Dunning
+from renewals.domain.reminders import Rules
 from renewals.domain.renewal import CUT_OFF, Renewal
 from renewals.domain.request import Asks, RenewalRequest
 from renewals.gateway import access as gateway_access
@@ -46,13 +47,12 @@ PAGE = "https://shop.example/account"
 LINKS = "https://api.shop.example/receipts"
 DUNNING = Dunning.of("1,3,5,7", "canceled")
 DUE = date(2026, 1, 31)
-REMINDER_DAYS = 7
+REMINDER_RULES = Rules(days=7, from_period=32)
 SETTINGS = {
     "PROJECT_NAME": "shop",
     "RENEWALS_TABLE": "renewals",
     "DYNAMODB_TABLE": "subscriptions",
     "S3_BUCKET": "receipts",
-    "REMINDER_DAYS": str(REMINDER_DAYS),
     "SENDER_EMAIL": SENDER,
     "SES_CONFIGURATION_SET": "receipts",
     "CUSTOMER_PAGE_URL": PAGE,
@@ -91,6 +91,7 @@ class World:
     def __init__(self) -> None:
         self.cuts = Cuts()
         self.dunning = DUNNING
+        self.reminder_rules = REMINDER_RULES
         self.gateway = FakeGateway(self.cuts)
         keys = {"subscriptions": "customer_id", "renewals": "renewal_date", "changes": "change"}
         self.dynamodb = self.database(keys, self.cuts.around, INDEXES)
@@ -130,10 +131,18 @@ class World:
         """Run an execution for the sweep's request to look at a period's refunds."""
         return self.execute({"event_type": Asks.SETTLE_REFUNDS, "renewal_date": period}, execution, now)
 
-    def remind(self, execution: str = "run-1", now: datetime = NOON, period: str = "", tries: int = 1) -> str:
+    def remind(
+        self,
+        execution: str = "run-1",
+        now: datetime = NOON,
+        period: str = "",
+        tries: int = 1,
+        rules: Rules = REMINDER_RULES,
+    ) -> str:
         """Run an execution for the sweep's request to remind of the renewal on `period`, by default the row's renewal
-        date."""
+        date. rules: the parameters of the deployment."""
         asked = {"event_type": Asks.REMIND, "renewal_date": period or self.row()["renewal_date"]}
+        self.reminder_rules = rules
         return self.execute(asked, execution, now, tries)
 
     def execute(self, asked: dict[str, str], execution: str, now: datetime, tries: int = 1) -> str:
@@ -158,6 +167,8 @@ class World:
             "DEPLOYMENT": self.deployment,
             "DUNNING_DAYS": ",".join(map(str, self.dunning.days)),
             "DUNNING_ENDS_AS": self.dunning.ends_as,
+            "REMINDER_DAYS": str(self.reminder_rules.days),
+            "REMINDED_PERIOD_DAYS": str(self.reminder_rules.from_period),
         }
         stand_ins: list[tuple[Any, str, object]] = [
             (clock, "current", current),

@@ -29,9 +29,9 @@ from local.simulate.happenings import (
 )
 from local.simulate.story import Story
 
-_REMINDED_DAYS, _NOTICE_DAYS = 7, 3
-"""Yearly subscribers are reminded at most _REMINDED_DAYS before a renewal. After the first reminder, a further reminder
-names a changed price at least _NOTICE_DAYS before the renewal.
+_REMINDED_DAYS, _LONG_PERIOD, _NOTICE_DAYS = 21, 32, 3
+"""Subscribers whose next period has at least _LONG_PERIOD days are reminded at most _REMINDED_DAYS before the renewal.
+After the first reminder, a further reminder names a changed price at least _NOTICE_DAYS before the renewal.
 """
 
 _POINTLESS = ("lost", "expired", "detached", "asks")
@@ -295,9 +295,9 @@ class _Walk:
         """
         live = not (self._paused or self._canceled or self._refused)
         mailed = self._story.sweeps(day) > 0 and self._story.has_mailbox(self._subscriber, day)
-        if self._subscriber.interval != "year" or not live or not mailed:
+        period, after = self._dates[self._next : self._next + 2]
+        if (after - period).days < _LONG_PERIOD or not live or not mailed:
             return
-        period = self._dates[self._next]
         days_left = (period - day).days
         if not 0 < days_left <= _REMINDED_DAYS or (self._cancel_at is not None and self._cancel_at <= period):
             return

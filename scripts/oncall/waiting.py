@@ -14,6 +14,7 @@ from renewal_sweep.needs import DAYS, is_unfinished, unfinished_seconds
 from renewal_sweep.parts import PartKind, SweepPart
 from renewal_sweep.sweep import PAGE, Sweep
 from renewals.domain import refunds, wording
+from renewals.domain.reminders import Rules
 from renewals.domain.renewal import MailKind
 from renewals.domain.renewal_items import INDEX_SHARDS
 from renewals.domain.request import RenewalRequest
@@ -22,6 +23,7 @@ from renewals.runtime.renewal_queue import RenewalQueue
 from scripts.deployment import Deployment
 
 _NO_END = 1e9
+_NO_REMINDERS = Rules(days=0, from_period=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def look(deployment: Deployment) -> Waiting:
         seconds_left=lambda: _NO_END,
         today=today,
         now=now,
-        reminder_days=0,
+        reminder_rules=_NO_REMINDERS,
         concurrency=0,
         test_clock=deployment.test_clock if deployment.heeds_test_clocks else None,
     )

@@ -32,6 +32,7 @@ from gateway_worker.mode import is_of_our_mode
 from renewals.domain.gateway_event import GatewayEvent, NotTaken, PassedOver, UnknownType
 from renewals.domain.item_values import fields, text, whole
 from renewals.domain.reasons import Reason
+from renewals.domain.reminders import Rules
 from renewals.domain.renewal import Renewal
 from renewals.domain.request import RenewalRequest
 from renewals.domain.subscription import Subscription
@@ -132,7 +133,7 @@ def _seams(context: Any) -> Seams:
         keeps_disputed=setting("DISPUTED_SUBSCRIPTIONS") == "keep",
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         today_of=_today_of,
-        reminder_days=int(setting("REMINDER_DAYS")),
+        reminder_rules=Rules.of(setting("REMINDER_DAYS"), setting("REMINDED_PERIOD_DAYS")),
     )
 
 

@@ -101,7 +101,7 @@ def _is_told(subscription: Subscription, seams: Seams) -> bool:
     """Whether the row says already that the card is detached, and the customer is owed no mail about the card now."""
     if not _has_note(subscription):
         return False
-    return MailKind.CARD_EXPIRES not in reminders.owed(subscription, seams.today_of(subscription), seams.reminder_days)
+    return MailKind.CARD_EXPIRES not in reminders.owed(subscription, seams.today_of(subscription), seams.reminder_rules)
 
 
 def _reminder(event: GatewayEvent, subscription: Subscription) -> RenewalRequest:

@@ -32,6 +32,7 @@ from renewals.gateway import access as gateway_access
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from renewals.domain.reminders import Rules
     from renewals.domain.renewal import Renewal
     from renewals.domain.request import RenewalRequest
     from renewals.domain.subscription import Subscription
@@ -101,7 +102,7 @@ class Seams:
         keeps_disputed: whether a disputed subscription goes on (the parameter DisputedSubscriptions).
         seconds_left: returns the time left before the function is stopped.
         today_of: returns the business's day that counts as today for the subscription.
-        reminder_days: the most days between a reminder and the renewal (the parameter ReminderDays).
+        reminder_rules: when the deployment reminds customers.
     """
 
     register: Register
@@ -112,7 +113,7 @@ class Seams:
     keeps_disputed: bool
     seconds_left: Callable[[], float]
     today_of: Callable[[Subscription], date]
-    reminder_days: int
+    reminder_rules: Rules
 
     @property
     def ledger(self) -> Ledger:

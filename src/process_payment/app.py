@@ -24,7 +24,7 @@ from process_payment.charge import Charge
 from process_payment.decisions import Outcome
 from process_payment.payments import Payments
 from process_payment.remind import Remind
-from renewals.domain import currencies
+from renewals.domain import currencies, reminders
 from renewals.domain.dunning import Dunning
 from renewals.domain.errors import BadEvent, BadRow, PaymentError
 from renewals.domain.item_values import fields, text
@@ -127,7 +127,7 @@ def _to_remind_of(asked: RenewalRequest, today: date) -> Reply:
         records=reminder_records.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")),
         gateway=gateway_access.gateway(),
         today=today,
-        days=int(setting("REMINDER_DAYS")),
+        rules=reminders.Rules.of(setting("REMINDER_DAYS"), setting("REMINDED_PERIOD_DAYS")),
     )
     kinds = remind.still_owed(asked)
     nothing = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.NOTHING_TO_REMIND_OF)

@@ -21,14 +21,14 @@ class Remind:
     """A look at one subscription by one execution.
 
     Attributes:
-        days: reminders are sent at most this number of days before a renewal.
+        rules: when the deployment reminds customers.
     """
 
     ledger: Ledger
     records: reminder_records.Records
     gateway: Gateway
     today: date
-    days: int
+    rules: reminders.Rules
 
     def still_owed(self, asked: RenewalRequest) -> list[MailKind]:
         """Return the reminders that the customer must get before the requested period and that were not sent yet.
@@ -47,8 +47,8 @@ class Remind:
         )
         if subscription is None:
             return []
-        owed = reminders.owed(subscription, self.today, self.days)
-        asks = asked.gateway_event is not None or reminders.asks_for_card(subscription, self.today, self.days)
+        owed = reminders.owed(subscription, self.today, self.rules)
+        asks = asked.gateway_event is not None or reminders.asks_for_card(subscription, self.today, self.rules)
         if asks or MailKind.CARD_EXPIRES in owed:
             try:
                 saved = self.gateway.card(subscription.payment_method)
@@ -58,7 +58,7 @@ class Remind:
             with suppress(Overtaken):  # the row has a new card: the next sweep asks about the new card
                 self.records.keep_card(subscription, card)
             subscription = replace(subscription, row={**subscription.row, "known_card": card.record})
-            owed = reminders.owed(subscription, self.today, self.days)
+            owed = reminders.owed(subscription, self.today, self.rules)
         if asked.gateway_event is not None:
             owed = [kind for kind in owed if kind is MailKind.CARD_EXPIRES]
         return [] if owed and self._is_paid(subscription) else owed

@@ -13,6 +13,7 @@ from typing import Any
 from renewal_sweep.parts import SweepKind, SweepPart
 from renewal_sweep.sweep import Sweep, Swept
 from renewals.domain.errors import BadEvent, BadRow
+from renewals.domain.reminders import Rules
 from renewals.ledger.charging import Switch
 from renewals.ledger.steps import Row
 from renewals.runtime import aws, clock, telemetry
@@ -35,7 +36,7 @@ def handler(event: Event, context: Any) -> Reply:
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         today=moment.today,
         now=moment.now,
-        reminder_days=int(setting("REMINDER_DAYS")),
+        reminder_rules=Rules.of(setting("REMINDER_DAYS"), setting("REMINDED_PERIOD_DAYS")),
         concurrency=int(setting("RENEWAL_CONCURRENCY")),
         test_clock=_test_clock if clock.heeds_test_clocks(setting("ENVIRONMENT")) else None,
     )

@@ -111,7 +111,7 @@ class Sweep:
         seconds_left: returns the time left before this run is stopped.
         today: the business's day.
         now: the moment, in UTC.
-        reminder_days: how many days before a renewal its customer may be reminded.
+        reminder_rules: when the deployment reminds customers.
         concurrency: how many renewals the workers handle at once.
         test_clock: returns the day on a row's test clock, or None for a row without a test clock; raises BadRow. The
             function is None in production, where rows have no test clocks.
@@ -126,7 +126,7 @@ class Sweep:
     seconds_left: Callable[[], float]
     today: date
     now: datetime
-    reminder_days: int
+    reminder_rules: reminders.Rules
     concurrency: int
     test_clock: Callable[[Row], date | None] | None = None
 
@@ -316,7 +316,7 @@ class Sweep:
         checked, today = subscription.parse(row), clock or self.today
         if needs_renewal(part, checked, today):
             return request_for(row)
-        reminded = part.kind is not PartKind.DATE and reminders.may_be_owed(checked, today, self.reminder_days)
+        reminded = part.kind is not PartKind.DATE and reminders.may_be_owed(checked, today, self.reminder_rules)
         return request_for(row, Asks.REMIND) if reminded else None
 
     def _is_the_hourly_ones(self, part: SweepPart, row: Row) -> bool:

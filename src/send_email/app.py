@@ -82,7 +82,8 @@ def _delivered(renewal: Mapping[str, object], post: Post) -> MailOutcome:
 
 
 def _reminded(renewal: Mapping[str, object], post: Post, today: date) -> MailOutcome:
-    from renewals.ledger import reminder_records  # most mails are no reminders, and the function must start fast
+    from renewals.domain import reminders  # most mails are no reminders, and the function must start fast
+    from renewals.ledger import reminder_records
     from send_email.reminding import Reminding
 
     reminding = Reminding(
@@ -91,7 +92,7 @@ def _reminded(renewal: Mapping[str, object], post: Post, today: date) -> MailOut
         seller=setting("SELLER_NAME"),
         page=setting("CUSTOMER_PAGE_URL"),
         today=today,
-        days=int(setting("REMINDER_DAYS")),
+        rules=reminders.Rules.of(setting("REMINDER_DAYS"), setting("REMINDED_PERIOD_DAYS")),
     )
     kinds = [MailKind(str(kind)) for kind in several(renewal, "reminders")]
     whose = text(renewal, "subscription_id"), text(renewal, "customer_id")

@@ -22,8 +22,8 @@ _LOOKS = 3
 class Reminding:
     """The reminders that an execution sends to the customer of a subscription.
 
-    seller: the name at the end of the mails. page: the URL of the customer page; empty without a page. days: how many
-    days before a renewal the customer is reminded.
+    seller: the name at the end of the mails. page: the URL of the customer page; empty without a page. rules: when the
+    deployment reminds customers.
     """
 
     records: reminder_records.Records
@@ -31,7 +31,7 @@ class Reminding:
     seller: str
     page: str
     today: date
-    days: int
+    rules: reminders.Rules
 
     def deliver(
         self, subscription_id: str, customer_id: str, renewal_date: str, kinds: Sequence[MailKind]
@@ -61,7 +61,7 @@ class Reminding:
 
     def _deliver(self, subscription: Subscription, kind: MailKind) -> MailOutcome:
         earlier = reminders.record(subscription, kind)
-        owed = kind in reminders.owed(subscription, self.today, self.days)
+        owed = kind in reminders.owed(subscription, self.today, self.rules)
         if owed and earlier is not None and earlier.state.is_out:
             earlier = None  # the facts have changed since the earlier reminder
         begun = earlier is not None and earlier.state is not MailState.FAILED

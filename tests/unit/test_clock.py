@@ -224,6 +224,7 @@ def deployed(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.Mo
         "RECEIPT_LINK_KEY_ARN": "arn",
         "RECEIPT_LINKS_URL": LINKS,
         "REMINDER_DAYS": "0",
+        "REMINDED_PERIOD_DAYS": "32",
         "RENEWAL_CONCURRENCY": "20",
     }.items():
         monkeypatch.setenv(name, value)

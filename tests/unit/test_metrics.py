@@ -297,7 +297,8 @@ def test_the_sweeps_own_metrics(shop: World, measured: Measured, monkeypatch: py
     rows count these rows."""
     for name, value in {
         "DYNAMODB_TABLE": "s", "RENEWALS_TABLE": "r", "CHANGES_TABLE": "changes", "RENEWAL_QUEUE_URL": "q",
-        "REMINDER_DAYS": "7", "RENEWAL_CONCURRENCY": "20", "ENVIRONMENT": "prod", "TIME_ZONE": "UTC",
+        "REMINDER_DAYS": "7", "REMINDED_PERIOD_DAYS": "32", "RENEWAL_CONCURRENCY": "20", "ENVIRONMENT": "prod",
+        "TIME_ZONE": "UTC",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)

@@ -27,6 +27,7 @@ from renewal_sweep.parts import SweepPart
 from renewal_sweep.sweep import Sweep
 from renewals.domain import currencies
 from renewals.domain.payment import Failure, PaymentState
+from renewals.domain.reminders import Rules
 from renewals.domain.schedule import Interval, Schedule
 from renewals.domain.subscription import is_live
 from renewals.runtime.renewal_queue import RenewalQueue
@@ -221,7 +222,7 @@ class Life(RuleBasedStateMachine):
             seconds_left=lambda: 900.0,
             today=self._today(),
             now=self.now,
-            reminder_days=0,
+            reminder_rules=Rules(0, 32),
             concurrency=20,
         )
         try:

@@ -15,7 +15,7 @@ from renewals.domain import offers, reminders
 from renewals.domain.preview import preview
 from renewals.domain.subscription import parse
 from tests.fake_aws import error
-from tests.fakes import DUE, NOON, World
+from tests.fakes import DUE, NOON, REMINDER_RULES, World
 from tests.unit.test_mail_feedback import bounce
 from tests.unit.test_reminders import YEARLY, _card, _text
 from tests.unit.test_sweep import SENT
@@ -47,7 +47,7 @@ def _charged(shop: World) -> str:
 def _nights(shop: World, since: int, until: int = 1) -> None:
     """Run the nightly scans, which ask to remind where a reminder may be owed."""
     for days in range(since, until - 1, -1):
-        if reminders.may_be_owed(parse(shop.row()), _before(days).date(), 7):
+        if reminders.may_be_owed(parse(shop.row()), _before(days).date(), REMINDER_RULES):
             shop.remind(f"night-{days}", _before(days))
 
 

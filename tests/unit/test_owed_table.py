@@ -51,6 +51,7 @@ from renewals.domain.errors import MailError, PaymentError
 from renewals.domain.mail_faults import FaultKind
 from renewals.domain.mail_tags import Tagged
 from renewals.domain.refunds import NotRefundable, check
+from renewals.domain.reminders import Rules
 from renewals.domain.renewal import Renewal, Status
 from renewals.domain.renewal_items import renewal_from, shard
 from renewals.domain.request import Asks, RenewalRequest
@@ -65,7 +66,7 @@ from scripts.plainly import Trouble
 from scripts.subscriptions import renewing
 from subscriptions_api import changing, shared
 from tests.fake_gateway import FakeGateway
-from tests.fakes import DUE, NOON, REMINDER_DAYS, World
+from tests.fakes import DUE, NOON, REMINDER_RULES, World
 from tests.recordings.recorder import unheard
 
 DAY = DUE.isoformat()
@@ -218,7 +219,7 @@ def _sweep(shop: World) -> str:
         seconds_left=lambda: 900.0,
         today=LATER.date(),
         now=LATER,
-        reminder_days=0,
+        reminder_rules=Rules(0, 32),
         concurrency=3,
     ).read(SweepPart(PartKind.SHARD, shard("sub_1")))
     return ",".join(queue.bodies) or "-"
@@ -359,7 +360,7 @@ def _reminded(mail: str, address: str) -> str:
         kept = {"state": mail, "token": "a", "owner": "other", "claimed_until": NOON.isoformat(), "to": MAILED}
         shop.edit(reminder_upcoming={"period": DAY, **kept})
     today = DUE - timedelta(days=3)
-    owed = reminders.owed(_row(shop), today, REMINDER_DAYS)
+    owed = reminders.owed(_row(shop), today, REMINDER_RULES)
     moment = NOON - timedelta(days=3)
     came = shop.remind("run-9", moment)
     return f"{'owed' if owed else '-'}: {'sent' if shop.ses.sent else came}"

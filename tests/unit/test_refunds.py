@@ -18,6 +18,7 @@ from renewals.domain.currencies import exact_minor_units
 from renewals.domain.errors import BadRow
 from renewals.domain.payment import GatewayRefundState
 from renewals.domain.refunds import waiting
+from renewals.domain.reminders import Rules
 from renewals.domain.renewal_items import INDEX_SHARDS
 from renewals.domain.request import Asks, RenewalRequest
 from renewals.gateway.port import GatewayUnavailable
@@ -399,7 +400,7 @@ def _sweep(api: Api, now: datetime | None = None) -> list[dict[str, str]]:
         seconds_left=lambda: 900.0,
         today=at.date(),
         now=at,
-        reminder_days=0,
+        reminder_rules=Rules(0, 32),
         concurrency=1,
     )
     for shard in range(INDEX_SHARDS):

@@ -15,8 +15,9 @@ from renewals.domain.errors import BadRow
 from renewals.domain.renewal import MailKind
 from renewals.domain.subscription import Subscription, parse
 from renewals.domain.timeline import timeline
+from tests import template
 from tests.fake_aws import error
-from tests.fakes import DUE, LATER, NOON, PAGE, REMINDER_DAYS, SENDER, World
+from tests.fakes import DUE, LATER, NOON, PAGE, REMINDER_RULES, SENDER, World
 
 WEEK = timedelta(days=7)
 DAY = timedelta(days=1)
@@ -33,7 +34,7 @@ def _row(**attributes: Any) -> Subscription:
 
 
 def _owed(*, day: date | None = None, **attributes: Any) -> list[MailKind]:
-    return reminders.owed(_row(**attributes), day or EARLIER.date(), REMINDER_DAYS)
+    return reminders.owed(_row(**attributes), day or EARLIER.date(), REMINDER_RULES)
 
 
 def _card(expires: Any, method: str = "pm_ok") -> dict[str, Any]:
@@ -57,14 +58,17 @@ def _text(mail: EmailMessage, kind: str = "plain") -> str:
         ({"interval": "month", "interval_count": Decimal(12)}, True),
         ({"interval": "week", "interval_count": Decimal(52)}, True),
         ({"interval": "day", "interval_count": Decimal(365)}, True),
-        ({"interval": "month", "interval_count": Decimal(11)}, False),
-        ({"interval": "week", "interval_count": Decimal(51)}, False),
-        ({"interval": "day", "interval_count": Decimal(364)}, False),
+        ({"interval": "month", "interval_count": Decimal(2)}, True),
+        ({"interval": "week", "interval_count": Decimal(5)}, True),
+        ({"interval": "day", "interval_count": Decimal(32)}, True),
+        ({"interval": "day", "interval_count": Decimal(31)}, False),
+        ({"interval": "week", "interval_count": Decimal(4)}, False),
+        ({"interval": "week"}, False),
         ({}, False),
     ],
 )
-def test_of_a_renewal_are_reminded_who_pay_for_a_year_or_more(plan: dict[str, Any], reminded: bool) -> None:
-    """Customers on plans of a year or longer are reminded of the renewal; customers who pay more often need no
+def test_of_a_renewal_are_reminded_who_pay_for_more_than_a_month(plan: dict[str, Any], reminded: bool) -> None:
+    """Customers whose plan is longer than a month are reminded of the renewal; customers who pay more often need no
     reminder."""
     assert _owed(**plan) == (["upcoming"] if reminded else [])
 
@@ -87,8 +91,8 @@ def test_who_is_not_charged_is_not_reminded(change: dict[str, Any]) -> None:
     """A subscription that is canceled, paused, unpaid, past due or ending with the period is reminded neither of the
     renewal nor of the card."""
     row = _row(known_card=_card("2025-12"), **YEARLY, **change)
-    assert reminders.owed(row, EARLIER.date(), REMINDER_DAYS) == []
-    assert not reminders.may_be_owed(_row(**YEARLY, **change), EARLIER.date(), REMINDER_DAYS)
+    assert reminders.owed(row, EARLIER.date(), REMINDER_RULES) == []
+    assert not reminders.may_be_owed(_row(**YEARLY, **change), EARLIER.date(), REMINDER_RULES)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +112,8 @@ def test_what_is_known_of_another_card_is_not_known_of_this_one(known: Any) -> N
     """A note of a different card, or an unreadable note, counts for nothing: the gateway must be asked, and no reminder
     is owed on a guess."""
     row = _row(known_card=known)
-    assert reminders.asks_for_card(row, EARLIER.date(), REMINDER_DAYS)
-    assert reminders.owed(row, EARLIER.date(), REMINDER_DAYS) == []
+    assert reminders.asks_for_card(row, EARLIER.date(), REMINDER_RULES)
+    assert reminders.owed(row, EARLIER.date(), REMINDER_RULES) == []
 
 
 @pytest.mark.parametrize("record", ["sent", {"period": "2026-01-31"}, {"period": "2026-01-31", "state": "sent"}])
@@ -118,6 +122,81 @@ def test_a_record_that_is_none_is_a_bad_row(record: Any) -> None:
     sweep continues."""
     with pytest.raises(BadRow, match="reminder_upcoming: is not the record of a reminder"):
         _owed(reminder_upcoming=record, **YEARLY)
+
+
+PLANS: dict[str, dict[str, Any]] = {
+    "month": {},
+    "two months": {"interval": "month", "interval_count": Decimal(2)},
+    "half a year": {"interval": "month", "interval_count": Decimal(6)},
+    "52 weeks": {"interval": "week", "interval_count": Decimal(52)},
+    "year": YEARLY,
+}
+
+
+@pytest.mark.parametrize(
+    ("from_period", "announced"),
+    [
+        (1, ["month", "two months", "half a year", "52 weeks", "year"]),
+        (32, ["two months", "half a year", "52 weeks", "year"]),
+        (181, ["half a year", "52 weeks", "year"]),
+        (364, ["52 weeks", "year"]),
+        (366, []),
+    ],
+)
+@pytest.mark.parametrize("due", ["2026-01-31", "2026-02-28", "2026-08-31", "2026-09-01"])
+def test_a_renewal_is_announced_by_the_length_of_its_period(due: str, from_period: int, announced: list[str]) -> None:
+    """The parameter RemindedPeriodDays decides by the days of the period to come, whatever the months that the period
+    has: 32 never names a month, and 181 always names half a year."""
+    rules, day = reminders.Rules(21, from_period), date.fromisoformat(due)
+    rows = {name: _row(renewal_date=due, **plan) for name, plan in PLANS.items()}
+    assert [name for name, row in rows.items() if reminders.owed(row, day - 21 * DAY, rules)] == announced
+
+
+def _default(parameter: str) -> int:
+    return int(template.template()["Parameters"][parameter]["Default"])
+
+
+def test_the_defaults_lie_within_every_rule_about_a_long_plan() -> None:
+    """One reminder by the template's defaults lies 15 to 28 days before the renewal, as California (15 to 45 days),
+    Mastercard (7 to 30, over 180 days) and Massachusetts (5 to 30, over a month) want, and names every period longer
+    than a month."""
+    assert 15 <= _default("ReminderDays") <= 28
+    assert _default("RemindedPeriodDays") == 32
+
+
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("upgraded", [*range(30, -2, -1)])
+def test_an_upgrade_on_any_day_announces_each_renewal_once(shop: World, plan: str, upgraded: int) -> None:
+    """The nightly sweeps before the upgrade remind seven days ahead and of plans of a year, the sweeps after the
+    upgrade by the defaults. On whichever day the upgrade comes, each renewal of a long plan is announced once, and no
+    renewal of a month is announced; a renewal that the earlier rule announced is not announced again."""
+    before, after = reminders.Rules(7, 364), reminders.Rules(_default("ReminderDays"), _default("RemindedPeriodDays"))
+    shop.subscribe(**PLANS[plan])
+    for ahead in range(40, 0, -1):
+        rules, now = before if ahead > upgraded else after, NOON - ahead * DAY
+        if reminders.may_be_owed(parse(shop.row()), now.date(), rules):
+            shop.remind(f"run-{ahead}", now, rules=rules)
+    announced = upgraded > 0 or plan in ("52 weeks", "year")
+    assert [mail["Subject"].split(" renews")[0] for mail in shop.mails()] == (
+        ["Your subscription to Pro"] if announced and plan != "month" else []
+    )
+
+
+@pytest.mark.parametrize(("days", "asked"), [(28, 7), (21, 7), (7, 7), (3, 3), (0, 0)])
+def test_a_card_is_asked_about_seven_days_ahead_at_most(days: int, asked: int) -> None:
+    """A reminder about a card comes seven days before the renewal at the earliest, and never before ReminderDays: an
+    earlier reminder of a long plan does not bring the card's forward."""
+    rules, card = reminders.Rules(days, 32), _card("2025-12")
+    for plan in ({}, YEARLY):
+        told = [
+            ahead
+            for ahead in range(40, -2, -1)
+            if MailKind.CARD_EXPIRES in reminders.owed(_row(known_card=card, **plan), DUE - ahead * DAY, rules)
+        ]
+        looked = [
+            ahead for ahead in range(40, -2, -1) if reminders.asks_for_card(_row(**plan), DUE - ahead * DAY, rules)
+        ]
+        assert told == looked == list(range(asked, 0, -1))
 
 
 # --- sent reminders ----------------------------------------------------------------------------------------------
@@ -190,7 +269,7 @@ def test_a_card_that_was_looked_at_is_not_asked_about_again(shop: World, card: s
     for n in range(3):
         assert shop.remind(f"run-{n}", EARLIER + n * DAY) == "Success"
     assert shop.cuts.calls.count("gateway.card") == 1
-    assert not reminders.may_be_owed(parse(shop.row()), EARLIER.date(), REMINDER_DAYS)
+    assert not reminders.may_be_owed(parse(shop.row()), EARLIER.date(), REMINDER_RULES)
     assert not shop.mails()
 
 
@@ -200,7 +279,7 @@ def test_a_charge_tells_what_its_card_is(shop: World) -> None:
     assert shop.run() == "Success"
     row = parse(shop.row())
     assert reminders.known_card(row) is not None
-    assert not reminders.may_be_owed(row, row.renewal_date - DAY, REMINDER_DAYS)
+    assert not reminders.may_be_owed(row, row.renewal_date - DAY, REMINDER_RULES)
 
 
 def test_a_card_that_the_bank_replaced_is_not_complained_of(shop: World) -> None:
@@ -428,7 +507,7 @@ def test_a_bad_address_is_told_once_and_a_corrected_one_gets_the_mail(shop: Worl
     corrected address gets the mail."""
     shop.subscribe(known_card=_card("2030-12"), customer_email="nobody", **YEARLY)
     assert shop.remind("run-1", EARLIER) == "EmailFailed"
-    assert not reminders.may_be_owed(parse(shop.row()), EARLIER.date(), REMINDER_DAYS)
+    assert not reminders.may_be_owed(parse(shop.row()), EARLIER.date(), REMINDER_RULES)
     assert shop.remind("run-2", EARLIER + DAY) == "Success"
     shop.edit(customer_email="right@customer.example")
     assert shop.remind("run-3", EARLIER + DAY) == "Success"

@@ -17,6 +17,7 @@ from renewal_sweep.sweep import SECONDS_A_RENEWAL
 from renewal_worker.app import handler as worker
 from renewals.runtime import aws, telemetry
 from tests.fake_aws import FakeSQS
+from tests.fakes import REMINDER_RULES
 from tests.shares import share
 from tests.unit.test_sweep import GOOD_CARD, SENT, Sweeper
 
@@ -50,7 +51,7 @@ class Night:
     def __post_init__(self) -> None:
         self.now = MIDNIGHT + self.since
         self.sqs = self.sweeper.sqs = FakeSQS(counted_late=self.counted_late)
-        self.sweeper.concurrency, self.sweeper.reminder_days = self.concurrency, 7
+        self.sweeper.concurrency, self.sweeper.reminder_rules = self.concurrency, REMINDER_RULES
         self._taken: list[str] = []
         telemetry.logger().setLevel("CRITICAL")
 

@@ -697,6 +697,7 @@ def test_a_reminder_waits_for_the_account_too(
     """While the gateway turns the account away, no reminder of an unseen card is sent, and nothing fails; later the
     card is known."""
     monkeypatch.setenv("REMINDER_DAYS", "7")
+    monkeypatch.setenv("REMINDED_PERIOD_DAYS", "32")
     soon = (datetime.now(UTC).date() + timedelta(days=3)).isoformat()
     shop.subscribe(renewal_date=soon)
     request = {"subscription_id": "sub_1", "customer_id": "cus_1", "amount": "29.99", "renewal_date": soon}

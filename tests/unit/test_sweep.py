@@ -15,17 +15,19 @@ from renewal_sweep.parts import SweepPart
 from renewal_sweep.sweep import Sweep, Swept
 from renewals.domain.errors import BadRow, NotHandedOver
 from renewals.domain.payment import PaymentState
+from renewals.domain.reminders import Rules
 from renewals.domain.request import RenewalRequest
 from renewals.ledger.steps import Row
 from renewals.runtime.renewal_queue import RenewalQueue
 from tests.fake_aws import FakeDynamoDB, FakeSQS
-from tests.fakes import DUE, INDEXES, LATER, NOON, Cut, World
+from tests.fakes import DUE, INDEXES, LATER, NOON, REMINDER_RULES, Cut, World
 from tests.shares import share
 from tests.unit.test_mail_feedback import bounce
 
 TODAY = DUE
 DAY = timedelta(days=1)
 PLENTY = 900.0
+NO_REMINDERS = Rules(0, 32)
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Sweeper:
     named: list[tuple[str, str]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
-    reminder_days: int = 0
+    reminder_rules: Rules = NO_REMINDERS
     concurrency: int = 20
     runs: int = 0
 
@@ -69,7 +71,7 @@ class Sweeper:
             seconds_left=lambda: self.seconds.pop(0) if self.seconds else PLENTY,
             today=now.date(),
             now=now,
-            reminder_days=self.reminder_days,
+            reminder_rules=self.reminder_rules,
             concurrency=self.concurrency,
         )
         if "part" in event:
@@ -175,7 +177,7 @@ SENT = {"period": "2026-02-03", "state": "sent", "token": "t", "owner": "o", "to
 def test_the_nightly_sweep_asks_to_remind(sweeper: Sweeper) -> None:
     """The nightly sweep sends a message that asks for a reminder, not for a charge, and names the billing period; the
     hourly sweep sends no such message."""
-    sweeper.reminder_days = 7
+    sweeper.reminder_rules = REMINDER_RULES
     sweeper.add(1, renewal_date=_ago(-3), interval="year")
     sweeper.sweep("due")
     assert sweeper.sent() == []
@@ -209,7 +211,7 @@ def test_only_whom_a_reminder_may_be_owed_is_asked_about(
 ) -> None:
     """The nightly sweep asks for a reminder only of a near, live renewal that was not reminded of yet, and only on a
     long plan or where the card expires before the renewal or is not known."""
-    sweeper.reminder_days = 7
+    sweeper.reminder_rules = REMINDER_RULES
     sweeper.add(1, **{"renewal_date": _ago(-3)} | attributes)
     sweeper.sweep("all")
     assert sweeper.sent_ids() == (["sub_1"] if asked else [])
@@ -263,7 +265,7 @@ UNREACHABLE: dict[str, tuple[dict[str, Any], str]] = {
 def test_bad_rows_are_named_one_by_one_and_stop_nobody(sweeper: Sweeper, kind: str) -> None:
     """The sweep names every bad row once, with the field and the fault, and enqueues the good row among the bad
     rows."""
-    sweeper.reminder_days = 7
+    sweeper.reminder_rules = REMINDER_RULES
     expected = BAD if kind == "due" else BAD | UNREACHABLE
     for name, (attributes, _) in (BAD | UNREACHABLE).items():
         sweeper.add(name, **attributes)
@@ -295,7 +297,7 @@ def test_whatever_stands_in_a_row_holds_up_no_other(field: str, kind: str, days:
     """Values of every type and numbers of every size in any attribute of a row, whether the row is due, old or to be
     reminded, active or declined, do not stop the sweep: the good row in the same page is enqueued."""
     for refused in ({}, {"status": "past_due", "next_attempt": "2026-01-31"}):
-        sweeper = Sweeper(reminder_days=7)
+        sweeper = Sweeper(reminder_rules=REMINDER_RULES)
         row = {"renewal_date": _ago(days), "interval": "year", "known_card": GOOD_CARD}
         for n, value in enumerate(ODD):
             sweeper.add(n, **(row | refused | {field: value}))
@@ -309,7 +311,7 @@ def test_whatever_stands_in_a_row_holds_up_no_other(field: str, kind: str, days:
 def test_whatever_stands_in_the_record_of_a_reminder_holds_up_no_other(name: str, state: str) -> None:
     """A reminder's record written by hand, with a value of a wrong type in any attribute, does not stop the sweep: the
     good row in the same page is enqueued."""
-    sweeper = Sweeper(reminder_days=7)
+    sweeper = Sweeper(reminder_rules=REMINDER_RULES)
     row = {"renewal_date": _ago(-3), "interval": "year", "known_card": GOOD_CARD}
     for n, value in enumerate(ODD):
         sweeper.add(n, **row, reminder_upcoming=SENT | {"state": state, name: value})

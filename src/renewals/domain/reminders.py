@@ -8,13 +8,14 @@ or reminder_card_expires. The map holds the attributes of a renewals.domain.rene
 that the reminder was about. `known_card` on the row keeps the last known card of the row, a
 renewals.domain.payment.GatewayCard, so that the gateway need not be asked about every card before every renewal.
 
-Decisions: D101, D104 (DECISIONS.md).
+Decisions: D101, D104, D330 (DECISIONS.md).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 from renewals.domain import item_values, mail_faults, offers
@@ -32,7 +33,33 @@ EARLIER = "earlier_reminders"
 the reminder's record, because an earlier version rejects a record with further attributes."""
 
 _MONTH = re.compile(r"(\d{4}-\d{2})?", re.ASCII)
-_YEAR = {"day": 365, "week": 52, "month": 12, "year": 1}
+
+CARD_DAYS = 7
+"""A reminder about a card comes at most this many days before the renewal. Banks replace many cards shortly before the
+card expires: an earlier mail would often ask for an update that the customer need not make."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """When a deployment reminds customers of a renewal.
+
+    Attributes:
+        days: a reminder comes at most this many days before the renewal; with 0, nobody is reminded of anything.
+        from_period: a renewal is announced if its period has this many days or more.
+    """
+
+    days: int
+    from_period: int
+
+    @classmethod
+    def of(cls, days: str, from_period: str) -> Rules:
+        """Read the parameters ReminderDays and RemindedPeriodDays."""
+        return cls(int(days), int(from_period))
+
+    @property
+    def card_days(self) -> int:
+        """A reminder about a card comes at most this many days before the renewal."""
+        return min(self.days, CARD_DAYS)
 
 
 def at_period(rows: Sequence[Item], customer_id: str, renewal_date: date | None) -> Subscription | None:
@@ -51,39 +78,45 @@ def at_period(rows: Sequence[Item], customer_id: str, renewal_date: date | None)
     return subscription if subscription.renewal_date == renewal_date else None
 
 
-def owed(subscription: Subscription, today: date, days: int) -> list[MailKind]:
+def owed(subscription: Subscription, today: date, rules: Rules) -> list[MailKind]:
     """Return the reminders that are true of the row today and still need work: never sent, still recorded as being
     sent, failed at an earlier address, or sent with facts that have changed since.
 
-    A renewal itself is only announced for plans of a year or longer, since customers with shorter plans know their
-    renewals. If a reminder has promised a different price, plan or period, the customer is told of the change while
-    there is time.
+    A renewal itself is only announced for long periods (`Rules.from_period`), since customers with shorter plans know
+    their renewals. If a reminder has promised a different price, plan or period, the customer is told of the change
+    while there is time.
 
     Args:
         subscription: the row.
         today: the business's day.
-        days: how many days before its date a renewal counts as near.
+        rules: when the deployment reminds customers.
     """
-    if not _near(subscription, today, days):
+    if not _near(subscription, today, rules.days):
         return []
     card, promise = known_card(subscription), offers.changed(subscription)
     again = promise is not None and offers.is_in_time(promise, subscription, today)
     true = {
-        MailKind.UPCOMING: again if promise else subscription.schedule.count >= _YEAR[subscription.schedule.interval],
-        MailKind.CARD_EXPIRES: card is not None and must_be_updated(card, subscription.renewal_date),
+        MailKind.UPCOMING: again if promise else _period_days(subscription) >= rules.from_period,
+        MailKind.CARD_EXPIRES: card is not None
+        and must_be_updated(card, subscription.renewal_date)
+        and _near(subscription, today, rules.card_days),
     }
     return [kind for kind, holds in true.items() if holds and not _settled(subscription, kind, again=again)]
 
 
-def may_be_owed(subscription: Subscription, today: date, days: int) -> bool:
+def _period_days(subscription: Subscription) -> int:
+    return (subscription.schedule.after(subscription.renewal_date) - subscription.renewal_date).days
+
+
+def may_be_owed(subscription: Subscription, today: date, rules: Rules) -> bool:
     """Whether a closer look is needed: a reminder is owed, or depends on a card not looked at yet."""
-    return bool(owed(subscription, today, days)) or asks_for_card(subscription, today, days)
+    return bool(owed(subscription, today, rules)) or asks_for_card(subscription, today, rules)
 
 
-def asks_for_card(subscription: Subscription, today: date, days: int) -> bool:
+def asks_for_card(subscription: Subscription, today: date, rules: Rules) -> bool:
     """Whether a reminder depends on the card, and nobody has looked at the card yet."""
     return (
-        _near(subscription, today, days)
+        _near(subscription, today, rules.card_days)
         and known_card(subscription) is None
         and not _settled(subscription, MailKind.CARD_EXPIRES, again=False)
     )
