@@ -14,6 +14,7 @@ from renewals.gateway.port import (
     Charged,
     EventSearch,
     FoundEvents,
+    GatewayForbidden,
     GatewayRefused,
     GatewayUnauthorized,
     GatewayUnavailable,
@@ -59,6 +60,9 @@ class FakeGateway:
     errors_by_key: set[str] = field(default_factory=set)  # keys whose stored 500 is repeated
     refunds_begin: GatewayRefundState = GatewayRefundState.SUCCEEDED  # the state of a new refund
     turned_away: set[str] = field(default_factory=set)  # operations refused to our account
+    forbidden: set[str] = field(
+        default_factory=set
+    )  # operations, or kinds of events, that the key has no permission for
     settles_at: datetime | None = None  # the gateway's settling moment of a payment in processing
     owners: dict[str, str] = field(default_factory=dict)  # payment method to its customer
     detached: set[str] = field(default_factory=lambda: {"pm_detached"})
@@ -281,6 +285,8 @@ class FakeGateway:
         with self._call("find_events"):
             if len(search.types) > MOST_EVENT_TYPES:
                 raise GatewayRefused("parameter_invalid", "find_events", self._request_id(), param="types")
+            if self.forbidden & {each.rpartition(".")[0] for each in search.types}:
+                raise GatewayForbidden("rak_event_read", self._request_id())
             first = max(int(search.since.timestamp()), int((self.now - timedelta(days=30)).timestamp()))
             found = [
                 each
@@ -420,7 +426,9 @@ class FakeGateway:
     def _call(self, operation: str) -> Iterator[None]:
         with self.cuts.around(f"gateway.{operation}"):
             if operation in self.turned_away:
-                raise GatewayUnauthorized("more_permissions_required", self._request_id())
+                raise GatewayUnauthorized("invalid_api_key", self._request_id())
+            if operation in self.forbidden:
+                raise GatewayForbidden(f"rak_{operation}", self._request_id())
             for kind in ("before", "answered"):
                 if (operation, kind) in self.trouble:
                     self.trouble.remove((operation, kind))

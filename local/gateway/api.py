@@ -179,7 +179,7 @@ class Api:
 def _refuse_by(mode: str, operation: Operation, given: dict[str, Any], path_id: str) -> None:
     """Raise the error of a hostile mode that refuses a request before all checks."""
     if mode == "403":
-        raise errors.forbidden()
+        raise errors.forbidden(_permission(operation))
     if mode == "429":
         raise errors.rate_limited()
     if mode == "503":
@@ -189,6 +189,12 @@ def _refuse_by(mode: str, operation: Operation, given: dict[str, Any], path_id: 
         named = path_id or str(given.get("customer", "cus_live"))
         param = "id" if path_id else "customer"
         raise errors.other_mode(label if path_id else "customer", named, param, in_path=bool(path_id))
+
+
+def _permission(operation: Operation) -> str:
+    """Return the permission that a restricted key needs for an operation, such as rak_dispute_read."""
+    objects = operation.name.rpartition(".")[0].replace(".", "_").removesuffix("s")
+    return f"rak_{objects}_{'read' if operation.method == 'GET' else 'write'}"
 
 
 async def _encoded_params(request: Request) -> str:

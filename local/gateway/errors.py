@@ -51,13 +51,13 @@ def unauthorized(message: str) -> GatewayError:
     return GatewayError(401, "invalid_request_error", message, kept=False)
 
 
-def forbidden() -> GatewayError:
+def forbidden(permission: str) -> GatewayError:
     """Return 403: a restricted key lacks a permission (docs.stripe.com/keys/restricted-api-keys). The error has no
-    code.
+    code, and only its message names the permission.
     """
     message = (
         "The provided key 'rk_test_****' does not have the required permissions for this endpoint on account"
-        " 'acct_sandbox'. Having the 'rak_payment_intent_write' permission would allow this request to continue."
+        f" 'acct_sandbox'. Having the '{permission}' permission would allow this request to continue."
     )
     return GatewayError(403, "invalid_request_error", message, kept=False)
 

@@ -5,8 +5,8 @@ Event: {} from the schedule, for the time since the last complete catch-up; {"fr
 since that day in UTC, or since the last complete catch-up if that is earlier; {"left": [...]} from the function itself,
 for the pages that the run before has not read. Reply: {"finished": whether the catch-up is complete, "found": the
 number of hints that this run has put on the queue}. If the catch-up is not complete, a further run continues, or the
-gateway has rejected the key. Lambda starts a failed run twice more, and the repeated run does the same work again: an
-event may be on the queue twice.
+gateway has rejected the key, or the key may not read some of the events. Lambda starts a failed run twice more, and the
+repeated run does the same work again: an event may be on the queue twice.
 
 Decision: D239 (DECISIONS.md).
 """

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from renewals.gateway.port import is_of_deployment
+from renewals.gateway import access as gateway_access
+from renewals.gateway.port import GatewayForbidden, is_of_deployment
 from renewals.runtime import telemetry
 
 if TYPE_CHECKING:
@@ -48,20 +49,30 @@ class CatchUp:
 
     def run(self, searches: Sequence[Search]) -> bool:
         """Read at least one page, and further pages until the searches are complete, MOST_PAGES are read, or little
-        time is left. Return whether the searches are complete; False if a further run continues.
+        time is left. Return whether the searches are complete; False if a further run continues, or if the key may not
+        search for some of the types.
 
-        Raises the gateway's errors, NotHandedOver, and botocore's errors.
+        A search that the key may not make is told and left for the next night. The other searches go on.
+
+        Raises the gateway's errors except GatewayForbidden, NotHandedOver, and botocore's errors.
         """
         left = [*searches]
+        forbidden: list[Search] = []
         for _ in range(MOST_PAGES):
             if not left:
                 break
-            left = self._search(left[0]) + left[1:]
+            search = left.pop(0)
+            try:
+                left = self._search(search) + left
+            except GatewayForbidden as fault:
+                gateway_access.tell(fault)
+                forbidden.append(search)
             if self.seconds_left() < ENOUGH_SECONDS:
                 break
         if left:
-            self.hand_on(left)
-        return not left
+            # The further run tries the forbidden searches again, and so knows that the catch-up is not complete.
+            self.hand_on(left + forbidden)
+        return not left and not forbidden
 
     def _search(self, search: Search) -> list[Search]:
         """Send the events of the next page. Return the rest of the search; empty if the search is complete."""

@@ -81,12 +81,18 @@ class Search:
 
 
 def plan(caught_up: Mapping[GatewayEventType, datetime], now: datetime) -> list[Search]:
-    """Return the searches of a catch-up. caught_up: the mark of each type."""
-    alike: defaultdict[tuple[bool, datetime], list[GatewayEventType]] = defaultdict(list)
+    """Return the searches of a catch-up. caught_up: the mark of each type.
+
+    Each kind of object (refunds, disputes, ...) has a search of its own: a key without the permission to read one kind
+    of object leaves the searches for the other kinds alone.
+    """
+    alike: defaultdict[tuple[bool, datetime, str], list[GatewayEventType]] = defaultdict(list)
     for type_, until in caught_up.items():
-        alike[type_.is_of_each_renewal, until - OVERLAP].append(type_)
+        alike[type_.is_of_each_renewal, until - OVERLAP, type_.of_object].append(type_)
     return [
-        Search(types, since, now) for (_, since), together in sorted(alike.items()) for types in _few_enough(together)
+        Search(types, since, now)
+        for (_, since, _), together in sorted(alike.items())
+        for types in _few_enough(together)
     ]
 
 

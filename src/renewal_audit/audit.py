@@ -49,7 +49,8 @@ from renewals.domain.errors import BadRow
 from renewals.domain.item_values import text
 from renewals.domain.payment import GatewayRefund, PaymentState
 from renewals.domain.subscription import Subscription, has_ended, parse
-from renewals.gateway.port import Charged, Gateway, GatewayRefused, GatewayUnauthorized
+from renewals.gateway import access as gateway_access
+from renewals.gateway.port import Charged, Gateway, GatewayForbidden, GatewayRefused
 from renewals.ledger.steps import Row
 from renewals.ledger.table import Ledger
 from renewals.runtime import dynamodb
@@ -268,23 +269,28 @@ class Audit:
         except GatewayRefused:
             return False
 
-    def _refund_ids(self, payment_id: str) -> frozenset[str]:
+    def _refund_ids(self, payment_id: str) -> frozenset[str] | None:
         try:
             return frozenset(refund.id for refund in self.gateway.refunds_of(payment_id))
         except GatewayRefused:
             return frozenset()
+        except GatewayForbidden:  # _over_refunds tells that the key may not read refunds
+            return None
 
     # Refunds
 
     def _over_refunds(self, part: ReportPart, before: datetime, found: Found) -> Iterator[ReportPart]:
         since = min(midnight(part.first), midnight(part.last) - timedelta(days=REFUND_DAYS - 1))
         gathered: list[GatewayRefund] = []
-        for at, together in groupby(self.gateway.refunded_between(since, before), key=_moment):
-            gathered += (each for each in together if is_ours(each, self.deployment))
-            if len(gathered) >= _TOGETHER:
-                self._compare_refunds(gathered, found)
-                gathered = []
-                yield replace(part, refunds_before=at.isoformat())
+        try:
+            for at, together in groupby(self.gateway.refunded_between(since, before), key=_moment):
+                gathered += (each for each in together if is_ours(each, self.deployment))
+                if len(gathered) >= _TOGETHER:
+                    self._compare_refunds(gathered, found)
+                    gathered = []
+                    yield replace(part, refunds_before=at.isoformat())
+        except GatewayForbidden as fault:
+            _not_read(fault, Difference.REFUND_UNKNOWN, "refunds", found)
         self._compare_refunds(gathered, found)
         yield replace(part, refunds_before=None)
 
@@ -317,9 +323,8 @@ class Audit:
                     self._compare_disputes(gathered, found)
                     gathered = []
                     yield replace(part, disputes_before=at.isoformat())
-        except GatewayUnauthorized:
-            # A restricted key of an earlier version may not read disputes: the audit goes on with everything else.
-            found.differs(Difference.DISPUTE_UNKNOWN, ("", ""), "", "the gateway's key may not read disputes")
+        except GatewayForbidden as fault:
+            _not_read(fault, Difference.DISPUTE_UNKNOWN, "disputes", found)
         self._compare_disputes(gathered, found)
         yield replace(part, disputes_before=None)
 
@@ -379,6 +384,13 @@ class Audit:
                 continue
             if checked.why_not_due(moment.today - timedelta(days=1)) is None:
                 yield checked, moment
+
+
+def _not_read(fault: GatewayForbidden, kind: Difference, objects: str, found: Found) -> None:
+    """Tell that a restricted key may not read a kind of object, as a difference too. The audit goes on with everything
+    else."""
+    gateway_access.tell(fault)
+    found.differs(kind, ("", ""), "", f"the gateway's key may not read {objects}")
 
 
 def _moment(each: Charged | GatewayRefund | GatewayDispute | _Entry) -> datetime:

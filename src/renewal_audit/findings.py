@@ -27,7 +27,8 @@ class Difference(StrEnum):
     LEDGER_WITHOUT_CHARGE = "ledger_without_charge"
     """The ledger has a period as paid, and the gateway has no such charge of the period."""
     REFUND_UNKNOWN = "refund_unknown"
-    """The gateway has refunded a payment of ours, and the ledger has no such refund."""
+    """The gateway has refunded a payment of ours, and the ledger has no such refund. Or the gateway's key may not read
+    refunds."""
     REFUND_FAILED = "refund_failed"
     """The ledger has a refund as made, and the refund failed at the gateway or does not exist there."""
     REFUND_UNANSWERED = "refund_unanswered"

@@ -149,6 +149,22 @@ def test_no_sweep_no_audit_and_no_catch_up(watch: Watch) -> None:
     assert watch.on() == set()
 
 
+def test_a_permission_that_the_key_lacks(shop: Shop, watch: Watch) -> None:
+    """If the key may not read events, only `gateway-permission` comes on, and the catch-up does not count. The alarm
+    goes off a day after the key got the permission."""
+    shop.sandbox.hostile("403", "events.list", calls=1000)
+    assert not watch.catch_up()["finished"]
+    watch.comes_on("gateway-permission")
+    assert watch.on() == {"gateway-permission"}
+    shop.sandbox.peaceful()
+    assert watch.catch_up()["finished"]
+    watch.goes_off("gateway-permission", after=27 * HOURS)
+    watch.sweep()
+    watch.audit()
+    watch.catch_up()
+    assert watch.on() == set()
+
+
 def test_the_topic_is_told_when_an_alarm_comes_on_and_when_it_goes_off(shop: Shop, watch: Watch) -> None:
     """A subscriber of the topic hears when an alarm comes on and when the alarm goes off, with the alarm's name and its
     runbook section."""

@@ -972,14 +972,27 @@ def test_a_dispute_of_a_second_payment_says_so(auditor: Auditor) -> None:
     assert told["detail"] == "dp_1 is needs_response: the ledger has no such payment"
 
 
-def test_a_key_that_may_not_read_disputes_stops_no_audit(auditor: Auditor) -> None:
+def test_a_key_that_may_not_read_disputes_stops_no_audit(auditor: Auditor, caplog: pytest.LogCaptureFixture) -> None:
     """A restricted key of an earlier version has no permission to read disputes: the audit names the lack, and compares
     everything else."""
     _refunded_elsewhere(auditor)
-    auditor.world.gateway.turned_away.add("disputed_between")
+    auditor.world.gateway.forbidden.add("disputed_between")
     report = auditor.audit()
     assert {kind: n for kind, n in report["differences"].items() if n} == {"refund_unknown": 1, "dispute_unknown": 1}
     assert {"kind": "dispute_unknown", "detail": "the gateway's key may not read disputes"} in report["listed"]
+    assert "gateway permission" in caplog.messages
+
+
+def test_a_key_that_may_not_read_refunds_stops_no_audit(auditor: Auditor, caplog: pytest.LogCaptureFixture) -> None:
+    """A key without the permission to read refunds: the audit names the lack, calls no refund in the ledger unknown to
+    the gateway, and compares the disputes and everything else."""
+    _refund(auditor, state="refunded")["refund_id"] = "re_1"
+    auditor.world.gateway.contest("pi_1")
+    auditor.world.gateway.forbidden |= {"refunded_between", "refunds_of"}
+    report = auditor.audit()
+    assert {kind: n for kind, n in report["differences"].items() if n} == {"refund_unknown": 1, "dispute_unknown": 1}
+    assert {"kind": "refund_unknown", "detail": "the gateway's key may not read refunds"} in report["listed"]
+    assert "gateway permission" in caplog.messages
 
 
 def test_a_thousand_disputes_are_compared_in_parts(auditor: Auditor) -> None:

@@ -554,14 +554,31 @@ def test_a_gateway_that_falters_is_asked_again(door: Door, trouble: str) -> None
     assert (_recorded(door), _subscription(door), door.queue.dead) == ({"dp_1": [NEEDS]}, ENDS, [])
 
 
-def test_a_key_without_the_permission_brings_the_event_to_a_person(door: Door) -> None:
-    """A restricted key may not read disputes: the events end in the dead-letter queue, whose alarm wakes a person."""
+def test_a_key_without_the_permission_brings_the_event_to_a_person(
+    door: Door, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A restricted key may not read disputes: each try turns on the alarm for a missing permission, and not the alarm
+    for a rejected account. The events wait for hours, and end in the dead-letter queue, whose alarm wakes a person."""
     _paid(door)
     door.world.gateway.contest("pi_1")
-    door.world.gateway.turned_away.add("dispute")
+    door.world.gateway.forbidden.add("dispute")
     _deliver(door)
     door.later(5 * HOUR)
     assert (_recorded(door), len(door.queue.dead)) == ({}, 1)
+    told = capsys.readouterr().out
+    assert (told.count('"GatewayPermissionMissing":[1.0]'), "GatewayAccountFault" in told) == (5, False)
+
+
+def test_an_event_without_the_permission_is_acted_on_once_the_key_has_the_permission(door: Door) -> None:
+    """Somebody gives the key the permission to read disputes within four hours: the waiting event is acted on."""
+    _paid(door)
+    door.world.gateway.contest("pi_1")
+    door.world.gateway.forbidden.add("dispute")
+    _deliver(door)
+    door.later(3 * HOUR)
+    door.world.gateway.forbidden.clear()
+    door.later(HOUR)
+    assert (_recorded(door), _subscription(door), door.queue.dead) == ({"dp_1": [NEEDS]}, ENDS, [])
 
 
 # --- what people see ------------------------------------------------------------------------------------------------

@@ -116,6 +116,17 @@ def test_nothing_is_taken_while_the_gateway_cannot_be_asked(
     assert api(*asked[0][:3], Idempotency_Key="k").status == 201
 
 
+@pytest.mark.parametrize("operation", ["saved", "has_customer"])
+def test_a_missing_permission_is_told_to_a_person(api: Api, operation: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The key may not read cards or customers: the API answers 503 with advice, and the alarm for a missing permission
+    comes on, not the alarm for a rejected account."""
+    api.shop.gateway.forbidden.add(operation)
+    refused = api("POST", "/subscriptions", NEW)
+    assert (refused.status, "verify=false" in refused.body["detail"]) == (503, True)
+    told = capsys.readouterr().out
+    assert ('"GatewayPermissionMissing":[1.0]' in told, "GatewayAccountFault" in told) == (True, False)
+
+
 def test_a_request_that_comes_again_asks_the_gateway_nothing(api: Api) -> None:
     """A repeated request gets the first answer, whatever the gateway says by now."""
     first = api("POST", "/subscriptions", WITHOUT_ID, Idempotency_Key="k")

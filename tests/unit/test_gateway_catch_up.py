@@ -415,6 +415,42 @@ def test_a_night_without_the_gateway_is_no_good_night(door: Door, capsys: pytest
     assert queued(door) == [lost]
 
 
+@pytest.mark.parametrize("pages", ["one page", "many runs"])
+def test_a_missing_permission_stops_no_other_type(
+    door: Door, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, pages: str
+) -> None:
+    """The key may not read disputes: the alarm for a missing permission hears of the lack, the events of all other
+    types are found, and the night does not count as complete. The first night with the permission finds the events of
+    disputes since the last complete search for disputes."""
+    if pages == "many runs":
+        door.world.gateway.events_on_a_page = 1
+        monkeypatch.setattr(Door, "seconds_left", lambda _: 30)
+    contested = emit(door, "charge.dispute.created", 1)
+    others = {
+        emit(door, kind, n, NOON - 2 * HOUR)
+        for n, kind in enumerate(
+            ("payment_intent.succeeded", "refund.created", "refund.failed", "payment_method.detached"), 2
+        )
+    }
+    door.world.gateway.forbidden = {"charge.dispute"}
+    replies = door.catch_up()
+    told = capsys.readouterr().out
+    assert '"GatewayPermissionMissing":[' in told
+    assert not any(f'"{metric}"' in told for metric in ("GatewayAccountFault", "GatewayCatchUps"))
+    assert (replies[-1]["finished"], set(queued(door))) == (False, others)
+    stored = json.loads(door.world.s3.objects[marks.KEY]["Body"])
+    began, caught_up = (NOON - FIRST_NIGHT).isoformat(), NOON.isoformat()
+    assert {kind for kind, mark in stored.items() if mark == began} == {
+        each for each in GatewayEventType if each.startswith("charge.dispute")
+    }
+    assert stored["refund.created"] == caught_up
+    door.world.gateway.forbidden = set()
+    door.now += 3 * DAY
+    assert door.catch_up()[-1]["finished"]
+    assert queued(door) == [contested]
+    assert '"GatewayCatchUps":[1.0]' in capsys.readouterr().out
+
+
 def test_a_gap_of_more_than_thirty_days_is_told(
     door: Door, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

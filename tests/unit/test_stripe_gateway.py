@@ -23,6 +23,7 @@ from renewals.gateway import access as gateway_access
 from renewals.gateway import stripe_answers
 from renewals.gateway.port import (
     EventSearch,
+    GatewayForbidden,
     GatewayRefused,
     GatewayUnauthorized,
     GatewayUnavailable,
@@ -36,6 +37,7 @@ from tests.sandbox import serving
 from tests.shares import share
 
 DEPLOYMENT = "shop/1/eu"
+DAY = datetime(2026, 1, 31, tzinfo=UTC)
 METADATA = {"subscription_id": "sub_1", "renewal_date": "2026-01-31", "attempt": "1", "deployment": DEPLOYMENT}
 
 
@@ -708,6 +710,52 @@ def test_a_reminder_waits_for_the_account_too(
     assert "known_card" not in shop.row()
     assert app.handler(event, context)["reason"] == "nothing_to_remind_of"
     assert "known_card" in shop.row()
+
+
+FORBIDDEN: dict[str, tuple[str, Callable[[StripeGateway], object]]] = {
+    "disputes.retrieve": ("rak_dispute_read", lambda gateway: gateway.dispute("dp_1")),
+    "disputes.list": ("rak_dispute_read", lambda gateway: list(gateway.disputed_between(DAY, DAY))),
+    "radar.early_fraud_warnings.retrieve": (
+        "rak_radar_early_fraud_warning_read",
+        lambda gateway: gateway.dispute("issfr_1"),
+    ),
+    "refunds.retrieve": ("rak_refund_read", lambda gateway: gateway.retrieve_refund("re_1")),
+    "refunds.list": ("rak_refund_read", lambda gateway: gateway.refunds_of("pi_1")),
+    "refunds.create": (
+        "rak_refund_write",
+        lambda gateway: gateway.refund("pi_1", 1, request="refund_1", idempotency_key="k"),
+    ),
+    "events.list": (
+        "rak_event_read",
+        lambda gateway: gateway.find_events(
+            EventSearch([GatewayEventType.REFUND_CREATED], DAY, None, undelivered=False, after=None)
+        ),
+    ),
+    "payment_methods.retrieve": ("rak_payment_method_read", lambda gateway: gateway.saved("pm_1")),
+    "customers.retrieve": ("rak_customer_read", lambda gateway: gateway.has_customer("cus_1")),
+}
+
+
+@pytest.mark.parametrize("operation", FORBIDDEN)
+def test_a_missing_permission_is_named(gateway: StripeGateway, sandbox: Gateway, operation: str) -> None:
+    """A restricted key that lacks the permission for a call which charges nobody raises an error of its own, with
+    Stripe's name of the permission."""
+    permission, call = FORBIDDEN[operation]
+    sandbox.sandbox.hostile("403", operation, calls=1)
+    with pytest.raises(GatewayForbidden) as raised:
+        call(gateway)
+    assert raised.value.permission == permission
+
+
+def test_a_key_that_may_not_charge_is_the_accounts_fault(
+    gateway: StripeGateway, sandbox: Gateway, request_of_29_99: PaymentRequest
+) -> None:
+    """Without the permission to charge nobody is charged: the fault is the account's, and the error names the
+    permission all the same."""
+    sandbox.sandbox.hostile("403", "payment_intents.create", calls=1)
+    with pytest.raises(GatewayUnauthorized, match="rak_payment_intent_write") as raised:
+        gateway.create(request_of_29_99)
+    assert not isinstance(raised.value, GatewayForbidden)
 
 
 def test_whose_card_it_is(

@@ -278,6 +278,17 @@ from tests.template import (
             | {"EvaluationPeriods": 24, "DatapointsToAlarm": 1},
         ),
         (
+            "GatewayPermissionAlarm",
+            expected_alarm(
+                "gateway-permission",
+                "Alert when the key of the payment gateway lacks a permission, such as to read disputes",
+                "acme/GatewayPermissionMissing",
+                0,
+                {"service": "acme-qa"},
+            )
+            | {"Period": 3600, "EvaluationPeriods": 26, "DatapointsToAlarm": 1},
+        ),
+        (
             "OldestUnfinishedAlarm",
             expected_alarm(
                 "oldest-unfinished",

@@ -55,6 +55,11 @@ class GatewayEventType(StrEnum):
     CARD_DETACHED = "payment_method.detached"
 
     @property
+    def of_object(self) -> str:
+        """The kind of object that events of the type are about, in the gateway's spelling, such as "charge.dispute"."""
+        return self.rpartition(".")[0]
+
+    @property
     def is_of_each_renewal(self) -> bool:
         """Whether each renewal causes an event about a payment, such as an event of this type: a night's events of the
         type may be millions."""

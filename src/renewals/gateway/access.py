@@ -3,9 +3,10 @@
 The gateway secret in Secrets Manager holds "api_key" and "endpoint". (The secret's field for the webhook is not read
 here.)
 
-If the gateway turns the key away, the account is at fault: the key is wrong, expired or rotated, lacks a permission, or
+If the gateway turns the key away, the account is at fault: the key is wrong, expired or rotated, may not charge, or
 belongs to the wrong mode (test, live). No subscription is marked because of the key. The fault is counted for an alarm,
-and the next sweep requests the unfinished renewals again.
+and the next sweep requests the unfinished renewals again. A key that may charge, but lacks a different permission, is
+counted apart for an alarm of its own, which names the permission.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from renewals.domain.errors import BadSecret
-from renewals.gateway.port import GatewayUnauthorized
+from renewals.gateway.port import GatewayForbidden, GatewayUnauthorized
 from renewals.runtime import aws, telemetry
 from renewals.runtime.settings import setting
 
@@ -96,7 +97,11 @@ def with_current_key[T](ask: Callable[[], T]) -> T:
 
 
 def tell(fault: GatewayUnauthorized) -> None:
-    """Count and log the account's fault, for the alarm and for the operator."""
-    telemetry.count("GatewayAccountFault")
+    """Count and log the fault of the account or of the key's permissions, for the alarm and for the operator."""
+    lacks_permission = isinstance(fault, GatewayForbidden)
+    telemetry.count("GatewayPermissionMissing" if lacks_permission else "GatewayAccountFault")
     told = {"error": str(fault), "gateway_request_id": fault.request_id}
-    telemetry.logger().error("gateway account", extra={name: text for name, text in told.items() if text})
+    telemetry.logger().error(
+        "gateway permission" if lacks_permission else "gateway account",
+        extra={name: text for name, text in told.items() if text},
+    )

@@ -165,8 +165,17 @@ class GatewayRefused(GatewayError):  # noqa: N818
 
 
 class GatewayUnauthorized(GatewayError):  # noqa: N818
-    """The gateway turns our account away, whatever the request: the gateway does not accept our key, or the key lacks a
-    permission or belongs to the other mode (test, live). No subscription is at fault."""
+    """The gateway turns our account away, whatever the request: the gateway does not accept our key, or the key may not
+    charge or belongs to the other mode (test, live). No subscription is at fault."""
+
+
+class GatewayForbidden(GatewayUnauthorized):
+    """Our key lacks a permission for a call that charges nobody, such as the permission to read disputes. Other calls
+    go on. permission: the gateway's name of the permission, or the name of the call if the gateway names none."""
+
+    def __init__(self, permission: str, request_id: str | None = None) -> None:
+        super().__init__(f"the key lacks the permission {permission}", request_id)
+        self.permission = permission
 
 
 class Gateway(Protocol):

@@ -11,13 +11,27 @@ from typing import TYPE_CHECKING
 
 import stripe
 
-from renewals.gateway.port import GatewayError, GatewayRefused, GatewayUnauthorized, GatewayUnavailable
+from renewals.gateway.port import (
+    GatewayError,
+    GatewayForbidden,
+    GatewayRefused,
+    GatewayUnauthorized,
+    GatewayUnavailable,
+)
 from renewals.runtime import telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _TURNED_AWAY = (401, 403)
+_FORBIDDEN = 403
+_CHARGING = frozenset({"create", "confirm", "retrieve", "cancel", "list"})
+"""The calls without which nobody can be charged."""
+
+_PERMISSION = re.compile(r"\brak_[a-z_]+", re.ASCII)
+"""The permission that a restricted key lacks, in the message of the error: "Having the 'rak_dispute_read' permission
+would allow this request to continue" (https://github.com/stripe/stripe-node/issues/2246)."""
+
 _ACCOUNT_CODES = frozenset(
     {
         "account_invalid",
@@ -52,8 +66,10 @@ def named(operation: str) -> Iterator[None]:
 def port_error(error: stripe.StripeError, operation: str) -> GatewayError:
     """Return the port's error for an error of the SDK, and log the error with the gateway's own id of the call."""
     noted(error, operation)
+    if error.http_status == _FORBIDDEN and operation not in _CHARGING:
+        return GatewayForbidden(_permission(error) or operation, error.request_id)
     if _is_of_the_account(error):
-        return GatewayUnauthorized(code(error), error.request_id)
+        return GatewayUnauthorized(_permission(error) or code(error), error.request_id)
     if isinstance(error, (stripe.InvalidRequestError, stripe.IdempotencyError, stripe.CardError)):
         name = type(error).__name__
         return GatewayRefused(code(error), name, error.request_id, param=getattr(error, "param", None) or "")
@@ -71,14 +87,25 @@ def noted(error: stripe.StripeError, operation: str) -> None:
 
 
 def code(error: stripe.StripeError) -> str:
-    """Return the error's code. The error's message is never used, because the message may quote our request."""
+    """Return the error's code. The error's message is not returned, because the message may quote our request."""
     details = error.error
     named_in_body = getattr(details, "code", None) or getattr(details, "type", None)
     return error.code or named_in_body or type(error).__name__
 
 
+def _permission(error: stripe.StripeError) -> str | None:
+    """Return the name of the permission that the key lacks; None if the message of the error names no permission."""
+    named = _PERMISSION.search(_says(error))
+    return named.group() if named else None
+
+
+def _says(error: stripe.StripeError) -> str:
+    return error.user_message if isinstance(error.user_message, str) else ""
+
+
 def _is_of_the_account(error: stripe.StripeError) -> bool:
-    says = error.user_message if isinstance(error.user_message, str) else ""
     return (
-        error.http_status in _TURNED_AWAY or code(error) in _ACCOUNT_CODES or _OF_THE_ACCOUNT.search(says) is not None
+        error.http_status in _TURNED_AWAY
+        or code(error) in _ACCOUNT_CODES
+        or _OF_THE_ACCOUNT.search(_says(error)) is not None
     )
