@@ -132,6 +132,7 @@ def receipt_of(renewal: Renewal) -> Receipt:
         payment_method=renewal.card,
         amount=currencies.written(renewal.amount, renewal.currency),
         currency=renewal.currency,
+        locale=renewal.locale,
     )
 
 

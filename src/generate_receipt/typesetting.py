@@ -47,7 +47,8 @@ SHAPED = frozenset(
     telugu.ttf kannada.ttf malayalam.ttf sinhala.ttf thai.ttf lao.ttf burmese.ttf khmer.ttf""".split()
 )
 HAN = ("simplified.otf", "traditional.otf", "japanese.otf", "rare_han.otf")
-# Han characters (山田太郎) do not show their language; the currency of the payment may.
+# Han characters (山田太郎) do not show their language; the language of the receipt and the currency of the payment may.
+HAN_OF_LANGUAGE = {"ja": "japanese.otf", "zh": "simplified.otf"}
 HAN_OF_CURRENCY = {
     "JPY": "japanese.otf",
     "KRW": "traditional.otf",
@@ -59,6 +60,7 @@ HAN_OF_CURRENCY = {
 TALL = frozenset({"burmese.ttf"})
 TALL_LINE = 1.25
 
+_MIRRORED_ALIGN = {"L": "R", "R": "L", "C": "C"}
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 SOFT_HYPHEN = "\u00ad"  # the only invisible character of the core font
 # A line may break before a space, and before and after a character of a script that is written without spaces.
@@ -176,16 +178,28 @@ class _Pages(FPDF):
 
 class Sheet:
     """An A4 page; lengths are millimetres from the upper left corner. `texts`: all texts to be written on the page.
-    `roomy`: whether lines of a tall script are set further apart."""
+    `roomy`: whether lines of a tall script are set further apart. `mirrored`: whether left and right are exchanged, for
+    a page that is read from right to left."""
 
-    def __init__(self, texts: Iterable[str], *, currency: str, made_at: datetime, roomy: bool = True) -> None:
+    def __init__(
+        self,
+        texts: Iterable[str],
+        *,
+        currency: str,
+        made_at: datetime,
+        language: str = "en",
+        mirrored: bool = False,
+        roomy: bool = True,
+    ) -> None:
+        self._mirrored = mirrored
         self._tall_line = TALL_LINE if roomy else 1.0
         beyond_core = "".join(text for text in map(tidy, texts) if not _core_font_has(text))
         undrawable: set[str] = set()
         self._fonts: list[str] = []
         if beyond_core:
             undrawable = set(beyond_core).difference(*receipt_fonts.coverage().values())
-            self._fonts = [*ALPHABETS, *sorted(HAN, key=lambda font: font != HAN_OF_CURRENCY.get(currency))]
+            preferred = HAN_OF_LANGUAGE.get(language) or HAN_OF_CURRENCY.get(currency)
+            self._fonts = [*ALPHABETS, *sorted(HAN, key=lambda font: font != preferred)]
             drawn = "".join(REPLACEMENT if character in undrawable else character for character in beyond_core)
             self._fonts = _fewest_fonts(drawn + ELLIPSIS, self._fonts)
         self._replacements = str.maketrans(dict.fromkeys(undrawable, REPLACEMENT))
@@ -225,6 +239,8 @@ class Sheet:
             broken = [*broken[: lines - 1], self._shortened(broken[lines - 1], width)]
         core = _core_font_has(text)
         height = style.line_height * (self._tall_line if TALL.intersection(self.pdf.drawn_with) else 1)
+        if self._mirrored:
+            x, align = self._mirror(x, width), _MIRRORED_ALIGN[align]
         for n, line in enumerate(broken):
             if n:
                 self._choose_fonts(text, style)  # fpdf2 still has the font that ended the line before
@@ -248,6 +264,7 @@ class Sheet:
         """Draw a thin horizontal line."""
         self.pdf.set_draw_color(*colour)
         self.pdf.set_line_width(0.2)
+        x = self._mirror(x, width) if self._mirrored else x
         self.pdf.line(x, y, x + width, y)
 
     def box(
@@ -255,7 +272,11 @@ class Sheet:
     ) -> None:
         """Draw a filled rectangle; a radius rounds the corners."""
         self.pdf.set_fill_color(*colour)
+        x = self._mirror(x, width) if self._mirrored else x
         self.pdf.rect(x, y, width, height, style="F", round_corners=radius > 0, corner_radius=radius)
+
+    def _mirror(self, x: float, width: float) -> float:
+        return self.pdf.w - x - width
 
     def _choose_fonts(self, text: str, style: Style) -> None:
         self.pdf.set_text_color(*style.colour)

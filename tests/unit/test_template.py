@@ -1052,13 +1052,14 @@ LAYERS = {
     "WebhookLayer": "webhook",
     "PaymentLayer": "payment",
     "ReceiptLayer": "receipt",
+    "LanguageLayer": "language",
     "ApiLayer": "api",
 }
 
 
 def test_functions_have_the_layers_they_need_and_no_more() -> None:
-    """Functions that ask the gateway have Stripe, the receipt function has the PDF library, the webhook's function the
-    signature library, and the API pydantic; no function has more layers."""
+    """Functions that ask the gateway have Stripe, functions that write to customers have Babel, the receipt function
+    has the PDF library, the webhook's function the signature library, and the API pydantic; none has more layers."""
     shared = template()["Globals"]["Function"]["Layers"]
     declared = {
         name: [layer["Ref"] for layer in [*shared, *each["Properties"].get("Layers", [])]]
@@ -1067,8 +1068,8 @@ def test_functions_have_the_layers_they_need_and_no_more() -> None:
     }
     assert declared == {
         "ProcessPayment": ["AwsLayer", "PaymentLayer"],
-        "GenerateReceipt": ["AwsLayer", "ReceiptLayer"],
-        "SendEmail": ["AwsLayer"],
+        "GenerateReceipt": ["AwsLayer", "ReceiptLayer", "LanguageLayer"],
+        "SendEmail": ["AwsLayer", "LanguageLayer"],
         "WebhookHandler": ["AwsLayer", "WebhookLayer"],
         "SubscriptionsApi": ["AwsLayer", "ApiLayer", "PaymentLayer"],
         "RenewalSweep": ["AwsLayer"],
