@@ -8,7 +8,16 @@ from typing import Any
 
 from renewals.domain.disputes import DisputeStatus, GatewayDispute
 from renewals.domain.gateway_event import GatewayEvent
-from renewals.domain.payment import Failure, GatewayCard, GatewayRefund, GatewayRefundState, Payment, PaymentState
+from renewals.domain.payment import (
+    Challenge,
+    Failure,
+    GatewayCard,
+    GatewayRefund,
+    GatewayRefundState,
+    Payment,
+    PaymentState,
+)
+from renewals.gateway.card_setup import SESSION_ID, CardPageRequest, CardSession, SavedCard, SessionState
 from renewals.gateway.port import (
     MOST_EVENT_TYPES,
     Charged,
@@ -68,6 +77,8 @@ class FakeGateway:
     detached: set[str] = field(default_factory=lambda: {"pm_detached"})
     disputes: dict[str, GatewayDispute] = field(default_factory=dict)  # by id, early fraud warnings included
     made: int = 0  # the number of payments and charges
+    sessions: dict[str, CardSession] = field(default_factory=dict)  # by id
+    pages: dict[str, CardPageRequest] = field(default_factory=dict)  # the request of each session
     events: list[Event] = field(default_factory=list)  # the events so far, oldest first
     events_on_a_page: int = 100
     _begun: dict[str, GatewayRefundState] = field(default_factory=dict)  # refund to the state first answered
@@ -92,8 +103,15 @@ class FakeGateway:
             return Payment(known, PaymentState.OPEN, request.amount, request.currency)  # the first answer, repeated
 
     def confirm(self, payment_id: str, payment_method: str) -> Payment | None:
+        return self._confirmed("confirm", payment_id, payment_method)
+
+    def confirm_on_session(self, payment_id: str, payment_method: str, return_url: str) -> Payment | None:
+        assert return_url, "the bank's page must send the customer back"
+        return self._confirmed("confirm_on_session", payment_id, payment_method)
+
+    def _confirmed(self, operation: str, payment_id: str, payment_method: str) -> Payment | None:
         try:
-            with self._call("confirm"):
+            with self._call(operation):
                 payment = self.payments[payment_id]
                 if payment.state in (PaymentState.PAID, PaymentState.CANCELED, *_WITH_THE_BANK):
                     return None
@@ -102,6 +120,11 @@ class FakeGateway:
                     failure = Failure(f"{unusable}/{payment_method}", unusable, None, None, self._request_id())
                     return replace(payment, state=PaymentState.DECLINED, failure=failure)
                 self.attempts.append((payment_id, payment_method))
+                payment = replace(payment, challenge=None)
+                on_session = operation == "confirm_on_session"
+                if on_session and payment_method.startswith("pm_3ds"):
+                    self.payments[payment_id] = self._challenged(payment, payment_method)
+                    return self.payments[payment_id]
                 self.payments[payment_id] = self._attempt(payment, payment_method)
                 self._tell_of_attempt(payment_id)
                 return self.payments[payment_id]
@@ -118,7 +141,8 @@ class FakeGateway:
         with self._call("cancel"):
             if self.payments[payment_id].state in (PaymentState.PAID, PaymentState.CANCELED, *_WITH_THE_BANK):
                 raise GatewayRefused("payment_intent_unexpected_state", "cancel")
-            self.payments[payment_id] = replace(self.payments[payment_id], state=PaymentState.CANCELED)
+            canceled = replace(self.payments[payment_id], state=PaymentState.CANCELED, challenge=None)
+            self.payments[payment_id] = canceled
             self._tell("payment_intent.canceled", payment_id)
             return self.payments[payment_id]
 
@@ -338,7 +362,7 @@ class FakeGateway:
         self._charged(payment, succeeded=True)
         card = self._card(next((card for tried, card in reversed(self.attempts) if tried == payment_id), "pm_ok"))
         paid = replace(payment, state=PaymentState.PAID, card=card, paid_at=self.now, failure=None, settles_at=None)
-        self.payments[payment_id] = paid
+        self.payments[payment_id] = replace(paid, challenge=None)
         self._tell("payment_intent.succeeded", payment_id)
 
     def _charged(self, payment: Payment, *, succeeded: bool) -> None:
@@ -356,8 +380,58 @@ class FakeGateway:
         failure = Failure(
             "payment_intent_authentication_failure/pm_3ds", "payment_intent_authentication_failure", None, None
         )
-        self.payments[payment_id] = replace(self.payments[payment_id], state=PaymentState.DECLINED, failure=failure)
+        failed = replace(self.payments[payment_id], state=PaymentState.DECLINED, failure=failure, challenge=None)
+        self.payments[payment_id] = failed
         self._tell("payment_intent.payment_failed", payment_id)
+
+    def _challenged(self, payment: Payment, card: str) -> Payment:
+        """Open a challenge at a new address. The error of the earlier attempt is cleared."""
+        challenge = Challenge(f"https://bank.example/{payment.id}/{self._next_number()}", card)
+        return replace(payment, state=PaymentState.ACTION_REQUIRED, failure=None, challenge=challenge)
+
+    def at_the_bank(self, url: str, *, accepts: bool = True) -> bool:
+        """Let the customer answer at the bank's page, and return whether the page still asked: a challenge is over once
+        the payment is paid, canceled or confirmed anew."""
+        asked = [each for each in self.payments.values() if each.challenge is not None and each.challenge.url == url]
+        for payment in asked:
+            if accepts:
+                self.succeed(payment.id)
+            else:
+                self.fail_authentication(payment.id)
+        return bool(asked)
+
+    def open_card_page(self, request: CardPageRequest) -> str:
+        with self._call("open_card_page"):
+            if request.gateway_customer in ("cus_gone", "cus_deleted"):
+                raise GatewayRefused("resource_missing", "open_card_page", self._request_id(), param="customer")
+            if not timedelta(minutes=30) <= request.expires_at - self.now <= timedelta(days=1):
+                raise GatewayRefused("parameter_invalid", "open_card_page", self._request_id(), param="expires_at")
+            known = f"cs_{len(self.sessions) + 1}"
+            self.sessions[known] = CardSession(
+                known, SessionState.OPEN, request.gateway_customer, request.metadata, None
+            )
+            self.pages[known] = request
+            return f"https://gateway.example/pay/{known}"
+
+    def card_session(self, session_id: str) -> CardSession | None:
+        with self._call("card_session"):
+            return self.sessions.get(session_id)
+
+    def give_card(self, session_id: str, card: str = "pm_new", at: datetime | None = None) -> str:
+        """Let the customer save a card at the gateway's page; return the address to which the customer comes back."""
+        session = self.sessions[session_id]
+        assert session.state is SessionState.OPEN
+        self.owners[card] = session.gateway_customer
+        moment = (at or self.now).replace(microsecond=0)
+        saved = SavedCard(f"seti_{session_id.removeprefix('cs_')}", card, moment)
+        self.sessions[session_id] = replace(session, state=SessionState.COMPLETE, saved=saved)
+        about = {"id": session_id, "object": "checkout.session", "metadata": dict(session.metadata)}
+        more = {"payment_intent": None, "customer_details": {"email": "ann@private.example"}}
+        self._emit("checkout.session.completed", about | more)
+        return self.pages[session_id].success_url.replace(SESSION_ID, session_id)
+
+    def expire_session(self, session_id: str) -> None:
+        self.sessions[session_id] = replace(self.sessions[session_id], state=SessionState.EXPIRED)
 
     def _tell_of_attempt(self, payment_id: str) -> None:
         """Emit the event of an attempt; `succeed` emits the event of a success."""

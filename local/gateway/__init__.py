@@ -13,9 +13,13 @@ Deliberate differences from Stripe: the gateway accepts card numbers without fur
 Stripe for the permission). Parameters that the gateway does not act on are unknown parameters, for example manual
 capture. payment_method_types is refused in every API version. A card can be told to behave like a different card. A
 card issued in India (pm_card_in) is accepted without a mandate; an off-session payment with the card stays in
-processing for 26 hours. The gateway limits rates only on demand. Events exist for payments, refunds, disputes, cards
-and early fraud warnings only; events of other objects, and `charge.*` events about anything but disputes, are missing.
-All balances are in US dollars, so that a dispute in another currency shows an exchange rate.
+processing for 26 hours. The gateway limits rates only on demand. A Checkout Session has the mode `setup` alone. Events
+exist for payments, refunds, disputes, cards, sessions for a new card, and early fraud warnings only; events of other
+objects, and `charge.*` events about anything but disputes, are missing. All balances are in US dollars, so that a
+dispute in another currency shows an exchange rate.
+
+Customers act at two pages of HTML (`pages.py`): a session's `url` leads to the page for a new card, and the
+`next_action` of a payment that waits for the customer leads to the bank's page.
 
 The control endpoints (JSON, without a key; the class `Sandbox` is their client) do not exist at Stripe:
 
@@ -36,6 +40,8 @@ The control endpoints (JSON, without a key; the class `Sandbox` is their client)
                                         fraud warning
     POST   /_sandbox/refunds/{id}/settle                 {"outcome"?, also "canceled"}: gives a refund its final result
                                         -> the refund
+    POST   /_sandbox/checkout/sessions/{id}/give_card    {"card"?: test id}: the customer saves a card at the session's
+                                        page, and confirms at the bank if the bank asks -> the session
     POST   /_sandbox/customers/{id}/pay_elsewhere        {"amount", "currency", "type"?}: the customer pays a different
                                         system, by Link or another type that is not a card -> the intent
     POST   /_sandbox/payment_methods/{id}/card           {"behaves_like": number or test id}: the saved card is lost,

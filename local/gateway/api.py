@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from local.gateway import charges, errors, intents, params
+from local.gateway import charges, checkout, errors, intent_outcomes, params
 from local.gateway.deliveries import Deliveries
 from local.gateway.errors import GatewayError
 from local.gateway.hostile import Rule, Rules
@@ -54,13 +54,15 @@ class Api:
         self.world.send = self.deliveries.take
 
     def pass_time(self) -> None:
-        """End the payments and the refunds whose time has come."""
-        intents.settle_due(self.world)
+        """End the payments, the refunds and the sessions whose time has come."""
+        intent_outcomes.settle_due(self.world)
+        checkout.expire_due(self.world)
         charges.settle_refunds_due(self.world)
 
     async def serve(self, operation: Operation, request: Request) -> Response:
         request_id = f"req_{secrets.token_hex(7)}"
         headers = {"Request-Id": request_id}
+        self.world.url = str(request.base_url).rstrip("/")
         limited = ""
         for echoed in ("Stripe-Version", "Idempotency-Key"):
             if echoed in request.headers:

@@ -57,6 +57,10 @@ class Sandbox:
         """Play the customer at 3-D Secure. Returns the changed intent."""
         return self._call("POST", f"/payment_intents/{payment_intent}/authenticate", {"outcome": outcome})
 
+    def give_card(self, session: str, card: str = "pm_card_visa") -> dict[str, Any]:
+        """Play the customer who saves a test card at the page of a session. Returns the changed session."""
+        return self._call("POST", f"/checkout/sessions/{session}/give_card", {"card": card})
+
     def settle(self, payment_intent: str, outcome: str = "succeeded") -> dict[str, Any]:
         """End `processing`. Returns the changed intent."""
         return self._call("POST", f"/payment_intents/{payment_intent}/settle", {"outcome": outcome})

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.gateway import cards, charges, disputes, fraud_warnings, intents, wallet
+from local.gateway import cards, charges, checkout, disputes, fraud_warnings, intent_outcomes, wallet
 from local.gateway.api import Api
 from local.gateway.deliveries import Webhook
 from local.gateway.errors import GatewayError, refused
@@ -40,11 +40,11 @@ def _clear_rules(api: Api, _id: str, _given: _Given) -> dict[str, Any]:
 
 
 def _authenticate(api: Api, identity: str, given: _Given) -> dict[str, Any]:
-    return intents.authenticate(api.world, identity, succeeds=_succeeds(given))
+    return intent_outcomes.authenticate(api.world, identity, succeeds=_succeeds(given))
 
 
 def _settle(api: Api, identity: str, given: _Given) -> dict[str, Any]:
-    return intents.settle(api.world, identity, succeeds=_succeeds(given))
+    return intent_outcomes.settle(api.world, identity, succeeds=_succeeds(given))
 
 
 def _settle_refund(api: Api, identity: str, given: _Given) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _send_event(api: Api, identity: str, given: _Given) -> dict[str, Any]:
 
 
 def _pay_elsewhere(api: Api, identity: str, given: _Given) -> dict[str, Any]:
-    return intents.paid_elsewhere(
+    return intent_outcomes.paid_elsewhere(
         api.world, identity, int(given["amount"]), given["currency"], given.get("type", "link")
     )
 
@@ -134,6 +134,11 @@ def _change_card(api: Api, identity: str, given: _Given) -> dict[str, Any]:
     api.world.at_path("payment_method", identity)
     api.world.cards[identity] = cards.by_test_id(named) or cards.by_number(named)
     return {"payment_method": identity, "behaves_like": named}
+
+
+def _give_card(api: Api, identity: str, given: _Given) -> dict[str, Any]:
+    method = wallet.find_method(api.world, given.get("card", "pm_card_visa"))
+    return checkout.give_card(api.world, identity, method, authenticated=True)
 
 
 def _expire_keys(api: Api, _id: str, _given: _Given) -> dict[str, Any]:
@@ -167,6 +172,7 @@ _ENDPOINTS: tuple[tuple[str, str, _Handler], ...] = (
     ("POST", "/payment_intents/{id}/warn", _warn),
     ("POST", "/refunds/{id}/settle", _settle_refund),
     ("POST", "/disputes/{id}", _change_dispute),
+    ("POST", "/checkout/sessions/{id}/give_card", _give_card),
     ("POST", "/customers/{id}/pay_elsewhere", _pay_elsewhere),
     ("POST", "/payment_methods/{id}/card", _change_card),
     ("POST", "/payment_methods/{id}/update_automatically", _update_automatically),

@@ -12,7 +12,7 @@ def _no_longer(_value: Any, name: str) -> None:
     raise bad_parameter(message, name, "payment_method_types_no_longer_supported")
 
 
-_TYPES: params.Spec = {
+TYPES: params.Spec = {
     "allowed_payment_method_types": params.list_of(params.one_of("card")),
     "payment_method_types": _no_longer,
 }
@@ -32,7 +32,7 @@ _OPTIONS: params.Spec = {
 
 _DESCRIBING: params.Spec = {
     **params.EXPAND,
-    **_TYPES,
+    **TYPES,
     **_OPTIONS,
     "description": params.text,
     "metadata": params.metadata,
@@ -69,7 +69,7 @@ UPDATE: params.Spec = {
 }
 CONFIRM: params.Spec = {
     **params.EXPAND,
-    **_TYPES,
+    **TYPES,
     **_OPTIONS,
     "off_session": _off_session,
     "payment_method": params.given,

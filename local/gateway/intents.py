@@ -13,7 +13,7 @@ import secrets
 from typing import Any
 
 from local.gateway import charges, disputes, params, wallet
-from local.gateway.cards import AUTHENTICATION_REQUIRED, GENERIC_DECLINE, Failure
+from local.gateway.cards import AUTHENTICATION_REQUIRED, Failure
 from local.gateway.currencies import check_amount
 from local.gateway.errors import GatewayError, bad_parameter, card_error, refused
 from local.gateway.events import tell
@@ -117,7 +117,7 @@ def update(world: World, call: Call) -> Object:
             f" may only update the {fixed[0]} of a PaymentIntent with one of the following statuses:"
             f" {', '.join(_OPEN)}."
         )
-        raise _unexpected(message, intent, param=fixed[0])
+        raise unexpected(message, intent, param=fixed[0])
     currency = given.get("currency", intent["currency"]).lower()
     check_amount(given.get("amount", intent["amount"]), currency)
     customer = given.get("customer", intent["customer"])
@@ -139,13 +139,13 @@ def confirm(world: World, call: Call) -> Object:
         message = (
             "You cannot confirm this PaymentIntent because it has already succeeded after being previously confirmed."
         )
-        raise _unexpected(message, intent)
+        raise unexpected(message, intent)
     if intent["status"] not in _OPEN:
         message = (
             f"You cannot confirm this PaymentIntent because it has a status of {intent['status']}. Only a"
             f" PaymentIntent with one of the following statuses may be confirmed: {', '.join(_OPEN)}."
         )
-        raise _unexpected(message, intent)
+        raise unexpected(message, intent)
     return _attempt(world, intent, call)
 
 
@@ -159,7 +159,7 @@ def cancel(world: World, call: Call) -> Object:
             f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}. Only a PaymentIntent"
             f" with one of the following statuses may be canceled: {', '.join(_OPEN)}."
         )
-        raise _unexpected(message, intent)
+        raise unexpected(message, intent)
     reason = call.params.get("cancellation_reason")
     intent.update(status="canceled", canceled_at=world.now(), cancellation_reason=reason, next_action=None)
     tell(world, "payment_intent.canceled", intent)
@@ -189,17 +189,30 @@ def _attempt(world: World, intent: Object, call: Call) -> Object:
     if _asks_for_authentication(world, method, off_session=off_session):
         if off_session:
             raise _declined(world, intent, method, AUTHENTICATION_REQUIRED, bare=call.bare)
-        action = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
-        if "return_url" in given:
-            urls = {"return_url": given["return_url"], "url": f"/_sandbox/payment_intents/{intent['id']}/authenticate"}
-            action = {"type": "redirect_to_url", "redirect_to_url": urls}
-        intent.update(status="requires_action", payment_method=method["id"], next_action=action)
-        tell(world, "payment_intent.requires_action", intent)
-        return intent
+        return _ask_customer(world, intent, method, given.get("return_url"))
     processing = call.processing
     if off_session and world.cards[method["id"]].country == "IN" and processing is None:
         processing = Settlement(succeeds=True, due=world.now() + _NOTIFIED_FOR)
-    return _charge(world, intent, method, processing, bare=call.bare)
+    return charge(world, intent, method, processing, bare=call.bare)
+
+
+def _ask_customer(world: World, intent: Object, method: Object, return_url: str | None) -> Object:
+    """Wait for the customer's confirmation at the bank. With a return_url, the customer is to be sent to the bank's
+    page (`pages.py`). Each confirmation begins a new challenge, at a new address, and an earlier challenge is over.
+
+    The error of an earlier attempt is cleared, as whenever an intent is updated
+    (docs.stripe.com/api/payment_intents/object#payment_intent_object-last_payment_error).
+    """
+    action: Object = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
+    challenge = world.challenges[intent["id"]] = secrets.token_hex(12)
+    if return_url is not None:
+        urls = {"return_url": return_url, "url": f"{world.url}/bank/{intent['id']}/{challenge}"}
+        action = {"type": "redirect_to_url", "redirect_to_url": urls}
+    intent.update(
+        status="requires_action", payment_method=method["id"], next_action=action, last_payment_error=None
+    )  # fmt: skip
+    tell(world, "payment_intent.requires_action", intent)
+    return intent
 
 
 def _method_to_charge(world: World, intent: Object, named: str | None) -> Object:
@@ -211,7 +224,7 @@ def _method_to_charge(world: World, intent: Object, named: str | None) -> Object
                 f" To confirm the PaymentIntent with {intent['customer']}, specify a payment method attached to this"
                 " customer along with the customer ID."
             )
-        raise _unexpected(message, intent)
+        raise unexpected(message, intent)
     method = wallet.find_method(world, identity)
     wallet.check_usable(method, intent["customer"], world, payment_intent=intent)
     return method
@@ -224,7 +237,7 @@ def _asks_for_authentication(world: World, method: Object, *, off_session: bool)
     return asks == "always" or (asks == "on_session" and not off_session)
 
 
-def _charge(
+def charge(
     world: World,
     intent: Object,
     method: Object,
@@ -251,11 +264,11 @@ def _charge(
         world.settlements[intent["id"]] = processing
         tell(world, "payment_intent.processing", intent)
     else:
-        _succeed(world, intent, charge)
+        succeed(world, intent, charge)
     return intent
 
 
-def _succeed(world: World, intent: Object, charge: Object) -> None:
+def succeed(world: World, intent: Object, charge: Object) -> None:
     """Record that the money moved. The money of some test cards is disputed at once
     (docs.stripe.com/testing#disputes).
     """
@@ -290,7 +303,7 @@ def _declined(
         charge = charges.add(world, intent, method, authenticated=False)
         charges.fail(charge, failure)
         charge_id = intent["latest_charge"] = charge["id"]
-    _back_to_start(intent, {"type": "card_error", **failure, "charge": charge_id, "payment_method": dict(method)})
+    back_to_start(intent, {"type": "card_error", **failure, "charge": charge_id, "payment_method": dict(method)})
     if bare:
         intent["last_payment_error"] = {"type": "card_error", "message": failure["message"]}
         failure = {"message": failure["message"]}
@@ -302,7 +315,7 @@ def _declined(
     return card_error(failure, charge=charge_id, payment_intent=intent, payment_method=method)
 
 
-def _back_to_start(intent: Object, error: Object) -> None:
+def back_to_start(intent: Object, error: Object) -> None:
     error = {name: value for name, value in error.items() if value is not None}
     error["doc_url"] = f"https://stripe.com/docs/error-codes/{error['code'].replace('_', '-')}"
     intent.update(
@@ -311,90 +324,5 @@ def _back_to_start(intent: Object, error: Object) -> None:
     )  # fmt: skip
 
 
-def _unexpected(message: str, intent: Object, **details: Any) -> GatewayError:
+def unexpected(message: str, intent: Object, **details: Any) -> GatewayError:
     return refused(message, code="payment_intent_unexpected_state", payment_intent=intent, **details)
-
-
-def authenticate(world: World, identity: str, *, succeeds: bool) -> Object:
-    """Play the customer at the bank's 3-D Secure page.
-
-    The intent must be in requires_action, or the last off-session attempt must have been refused as
-    authentication_required: in the second case the customer confirms on session, with the refused card. Raises 400 in
-    any other state.
-    """
-    intent = world.at_path("payment_intent", identity)
-    refusal = intent["last_payment_error"] or {}
-    if intent["status"] == "requires_action":
-        method_id = intent["payment_method"]
-    elif intent["status"] == "requires_payment_method" and refusal.get("code") == "authentication_required":
-        method_id = refusal["payment_method"]["id"]
-    else:
-        raise _unexpected(f"Nothing to authenticate: the status is {intent['status']}.", intent)
-    method = world.referred("payment_method", method_id, "payment_method")
-    if not succeeds:
-        message = (
-            "The provided PaymentMethod has failed authentication. You can provide payment_method_data or a new"
-            " PaymentMethod to attempt to fulfill this PaymentIntent again."
-        )
-        code = "payment_intent_authentication_failure"
-        _back_to_start(
-            intent,
-            {"type": "invalid_request_error", "code": code, "message": message, "payment_method": dict(method)},
-        )
-        tell(world, "payment_intent.payment_failed", intent)
-        return intent
-    try:
-        return _charge(world, intent, method, authenticated=True)
-    except GatewayError:  # the bank may decline an authenticated payment too; the intent shows the decline
-        return intent
-
-
-def paid_elsewhere(world: World, customer: str, amount: int, currency: str, kind: str) -> Object:
-    """Add a payment of this customer made through a different system, by Link or another `kind` that is not a card.
-
-    The intent and the charge are made without the attributes that Stripe may leave out.
-    """
-    world.referred("customer", customer, "customer")
-    intent = world.add(
-        "payment_intent", amount=amount, amount_received=amount, currency=currency, customer=customer, metadata={},
-        capture_method="automatic", confirmation_method="automatic", payment_method_types=[kind],
-        status="succeeded",
-    )  # fmt: skip
-    charge = world.add(
-        "charge", amount=amount, amount_captured=amount, amount_refunded=0, currency=currency, customer=customer,
-        billing_details={}, captured=True, disputed=False, metadata={}, paid=True, payment_intent=intent["id"],
-        payment_method=None, payment_method_details={"type": kind}, refunded=False, status="succeeded",
-        failure_code=None,
-    )  # fmt: skip
-    intent["latest_charge"] = charge["id"]
-    tell(world, "payment_intent.succeeded", intent)
-    return intent
-
-
-def settle(world: World, identity: str, *, succeeds: bool) -> Object:
-    """End the state `processing` of an intent, with success or with a decline. Raises 400 if the intent has any other
-    state.
-    """
-    intent = world.at_path("payment_intent", identity)
-    if intent["status"] != "processing":
-        raise _unexpected(f"Nothing to settle: the status is {intent['status']}.", intent)
-    del world.settlements[identity]
-    charge = world.kinds["charge"][intent["latest_charge"]]
-    if succeeds:
-        charge.update(status="succeeded", paid=True, captured=True, amount_captured=charge["amount"])
-        _succeed(world, intent, charge)
-    else:
-        charges.fail(charge, GENERIC_DECLINE)
-        method = world.kinds["payment_method"][charge["payment_method"]]
-        _back_to_start(
-            intent,
-            {"type": "card_error", **GENERIC_DECLINE, "charge": charge["id"], "payment_method": dict(method)},
-        )
-        tell(world, "payment_intent.payment_failed", intent)
-    return intent
-
-
-def settle_due(world: World) -> None:
-    """End `processing` for all intents whose time has come on the sandbox's clock."""
-    for identity, succeeds in world.due(world.settlements):
-        settle(world, identity, succeeds=succeeds)

@@ -7,7 +7,7 @@ is an unrecognized URL.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from local.gateway import charges, disputes, events, fraud_warnings, intent_params, intents, params, wallet
+from local.gateway import charges, checkout, disputes, events, fraud_warnings, intent_params, intents, params, wallet
 from local.gateway.world import Call, Object, World
 
 
@@ -62,6 +62,10 @@ OPERATIONS = (
               fraud_warnings.retrieve),
     Operation("radar.early_fraud_warnings.list", "GET", "/v1/radar/early_fraud_warnings", fraud_warnings.list_all,
               fraud_warnings.LIST),
+    Operation("checkout.sessions.create", "POST", "/v1/checkout/sessions", checkout.create, checkout.CREATE, ("mode",)),
+    Operation("checkout.sessions.retrieve", "GET", "/v1/checkout/sessions/{id}", checkout.retrieve),
+    Operation("checkout.sessions.expire", "POST", "/v1/checkout/sessions/{id}/expire", checkout.expire),
+    Operation("setup_intents.retrieve", "GET", "/v1/setup_intents/{id}", checkout.retrieve_intent),
     Operation("events.retrieve", "GET", "/v1/events/{id}", events.retrieve),
     Operation("events.list", "GET", "/v1/events", events.list_all, events.LIST),
     Operation("refunds.create", "POST", "/v1/refunds", charges.refund, charges.REFUND),

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from local.gateway import control
+from local.gateway import control, pages
 from local.gateway.api import TRANSPORT, Api
 from local.gateway.client import Sandbox
 from local.gateway.errors import GatewayError
@@ -60,7 +60,8 @@ def application(api: Api) -> Starlette:
 
     served = [Route(each.path, endpoint(each), methods=[each.method]) for each in OPERATIONS]
     return Starlette(
-        routes=[*served, *control.routes(api)], exception_handlers={404: _unrecognized, 405: _unrecognized}
+        routes=[*served, *control.routes(api), *pages.routes(api)],
+        exception_handlers={404: _unrecognized, 405: _unrecognized},
     )
 
 

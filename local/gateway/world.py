@@ -18,7 +18,8 @@ from local.gateway.errors import bad_parameter, missing
 Object = dict[str, Any]
 
 _PREFIXES = {"customer": "cus", "payment_method": "pm", "payment_intent": "pi", "charge": "ch", "refund": "re",
-             "dispute": "du", "radar.early_fraud_warning": "issfr", "event": "evt"}  # fmt: skip
+             "dispute": "du", "radar.early_fraud_warning": "issfr", "event": "evt", "checkout.session": "cs_test",
+             "setup_intent": "seti", "setup_attempt": "setatt"}  # fmt: skip
 _LABELS = {"payment_method": "PaymentMethod"}
 _PATH_PARAMS = {"payment_intent": "intent", "payment_method": "payment_method"}
 _REFERENCES = {
@@ -30,8 +31,11 @@ _REFERENCES = {
     "dispute": ("charge", "payment_intent"),
     "radar.early_fraud_warning": ("charge", "payment_intent"),
     "event": (),
+    "checkout.session": ("customer", "setup_intent"),
+    "setup_intent": ("customer", "latest_attempt", "payment_method"),
+    "setup_attempt": ("customer", "payment_method", "setup_intent"),
 }
-_KIND_OF_REFERENCE = {"latest_charge": "charge"}
+_KIND_OF_REFERENCE = {"latest_charge": "charge", "latest_attempt": "setup_attempt"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ class World:
 
     Only the server's event loop touches the state, so threads need no locks. `busy` holds the intents that a slow
     request is working on. `request` is the API request that is being worked on, as events name the request; `send`
-    takes every new event.
+    takes every new event. `url` is the gateway's own address as the last API request named the address: the hosted
+    pages stand there. `challenges` holds the name of the latest challenge of each intent.
     """
 
     kinds: dict[str, dict[str, Object]] = field(default_factory=lambda: {kind: {} for kind in _PREFIXES})
@@ -79,6 +84,8 @@ class World:
     deleted: dict[str, Object] = field(default_factory=dict)
     settlements: dict[str, Settlement] = field(default_factory=dict)
     refund_settlements: dict[str, Settlement] = field(default_factory=dict)
+    challenges: dict[str, str] = field(default_factory=dict)
+    url: str = ""
     declines: Counter[str] = field(default_factory=Counter)
     busy: set[str] = field(default_factory=set)
     clock_offset: float = 0.0

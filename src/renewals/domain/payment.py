@@ -65,6 +65,19 @@ class GatewayCard:
 
 
 @dataclass(frozen=True, slots=True)
+class Challenge:
+    """An open question of the customer's bank: the payment waits until the customer confirms at the bank's page.
+
+    Attributes:
+        url: the address of the bank's page.
+        payment_method: the card whose bank asks.
+    """
+
+    url: str
+    payment_method: str
+
+
+@dataclass(frozen=True, slots=True)
 class Payment:
     """A payment as the gateway reports the payment.
 
@@ -75,6 +88,8 @@ class Payment:
             so.
         lapsed: whether the gateway by itself canceled the payment. Nobody stopped the charge in that case, and a new
             payment may follow.
+        challenge: the bank's open question, if the payment was confirmed with the customer present. A confirmation off
+            session opens no challenge.
     """
 
     id: str
@@ -86,6 +101,7 @@ class Payment:
     paid_at: datetime | None = None
     settles_at: datetime | None = None
     lapsed: bool = False
+    challenge: Challenge | None = None
 
 
 class GatewayRefundState(StrEnum):

@@ -16,9 +16,10 @@ from renewals.domain.errors import RenewalError
 from renewals.domain.payment import GatewayCard, GatewayRefund, Payment
 
 if TYPE_CHECKING:
-    # No import at run time: few functions need disputes and events.
+    # No import at run time: few functions need disputes, events and sessions for a new card.
     from renewals.domain.disputes import GatewayDispute
     from renewals.domain.gateway_event import GatewayEvent, GatewayEventType
+    from renewals.gateway.card_setup import CardPageRequest, CardSession
 
 CARD = "card"
 """The gateway's name for a card, among payment methods."""
@@ -192,6 +193,23 @@ class Gateway(Protocol):
         A card that is gone or belongs to a different customer gives DECLINED. None means that the gateway gave no clear
         answer: the caller retrieves the payment to learn the result.
         """
+        ...
+
+    def confirm_on_session(self, payment_id: str, payment_method: str, return_url: str) -> Payment | None:
+        """Charge the card with the customer present, and return the payment afterwards.
+
+        If the bank asks the customer to confirm, the payment has an open challenge, and the bank's page sends the
+        customer back to `return_url`. Every confirmation of a payment ends the payment's earlier challenge. The result
+        is otherwise as for `confirm`.
+        """
+        ...
+
+    def open_card_page(self, request: CardPageRequest) -> str:
+        """Open a session for a new card, and return the address of the gateway's page."""
+        ...
+
+    def card_session(self, session_id: str) -> CardSession | None:
+        """Return the session in its current state; None if the gateway does not know the id."""
         ...
 
     def retrieve(self, payment_id: str) -> Payment:

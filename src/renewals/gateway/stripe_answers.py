@@ -12,7 +12,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from renewals.domain.payment import Failure, GatewayCard, GatewayRefund, GatewayRefundState, Payment, PaymentState
+from renewals.domain.payment import (
+    Challenge,
+    Failure,
+    GatewayCard,
+    GatewayRefund,
+    GatewayRefundState,
+    Payment,
+    PaymentState,
+)
 from renewals.gateway.port import Charged, FoundEvents, Saved
 
 if TYPE_CHECKING:
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
 
     from renewals.domain.disputes import GatewayDispute
     from renewals.domain.gateway_event import GatewayEvent
+    from renewals.gateway.card_setup import CardSession
 
 _STATES = {
     "requires_confirmation": PaymentState.OPEN,
@@ -34,7 +43,8 @@ _STATES = {
 }
 
 _SUCCEEDED = "succeeded"
-"""Stripe's status of a charge that took the money (https://docs.stripe.com/api/charges/object#charge_object-status)."""
+"""Stripe's status of a charge that took the money (https://docs.stripe.com/api/charges/object#charge_object-status),
+and of a SetupIntent that saved a card."""
 
 _WON = "won"
 """Stripe's status of a dispute whose whole sum is returned (https://docs.stripe.com/api/disputes/object)."""
@@ -74,6 +84,37 @@ def payment(intent: stripe.PaymentIntent) -> Payment:
         paid_at=_moment(_whole(charge, "created")) if paid else None,
         settles_at=_settles_at(intent, charge) if state is PaymentState.PROCESSING else None,
         lapsed=state is PaymentState.CANCELED and _of(intent, "cancellation_reason") in _BY_STRIPE_ITSELF,
+        challenge=_challenge(intent),
+    )
+
+
+def _challenge(intent: stripe.PaymentIntent) -> Challenge | None:
+    """Return the open challenge of a payment that was confirmed with a return_url. For a payment that waits in another
+    way, for example for Stripe's script in a browser, the bank's page has no address."""
+    url = _text(_of(intent, "next_action", "redirect_to_url"), "url")
+    if intent.status != "requires_action" or not url:
+        return None
+    return Challenge(url, _id(_of(intent, "payment_method")))
+
+
+def page_of(session: stripe.checkout.Session) -> str | None:
+    """Return the address of the page for a new card. Only an open session has an address."""
+    return _text(session, "url")
+
+
+def card_session(session: stripe.checkout.Session) -> CardSession:
+    """Return a session, whose SetupIntent and last SetupAttempt are expanded."""
+    from renewals.gateway.card_setup import CardSession, SavedCard, SessionState
+
+    status, setup = _text(session, "status") or "", _of(session, "setup_intent")
+    method, succeeded = _id(_of(setup, "payment_method")), _text(setup, "status") == _SUCCEEDED
+    at = _moment(_whole(_of(setup, "latest_attempt"), "created") or _whole(setup, "created"))
+    return CardSession(
+        id=session.id,
+        state=SessionState(status) if status in SessionState else SessionState.OPEN,
+        gateway_customer=_id(_of(session, "customer")),
+        metadata=metadata(session),
+        saved=SavedCard(_id(setup), method, at) if succeeded and method and at else None,
     )
 
 

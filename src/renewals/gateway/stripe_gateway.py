@@ -33,10 +33,12 @@ if TYPE_CHECKING:
         RefundCreateParams,
         RefundRetrieveParams,
     )
+    from stripe.params.checkout import SessionCreateParams, SessionRetrieveParams
     from stripe.params.radar import EarlyFraudWarningRetrieveParams
 
     from renewals.domain.disputes import GatewayDispute
     from renewals.domain.payment import GatewayRefund, Payment
+    from renewals.gateway.card_setup import CardPageRequest, CardSession
     from renewals.gateway.port import Charged, EventSearch, FoundEvents, PaymentRequest, Saved
 
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
@@ -48,6 +50,12 @@ _FRAUD_WARNING = "issfr_"
 _RECURRING: PaymentIntentConfirmParamsPaymentMethodOptions = {"card": {"stored_credential_usage": "recurring"}}
 """The card networks require that a charge of a saved card names the kind of the charge
 (https://docs.stripe.com/payments/cards/charging-saved-cards)."""
+_SPOKEN = frozenset(
+    "bg cs da de el en en-GB es es-419 et fi fil fr fr-CA hi-IN hr hu id it ja ko lt lv ms mt nb nl pl pt pt-BR ro ru "
+    "sk sl sv th tr vi zh zh-HK zh-TW".split()
+)
+"""The languages of Stripe's page for a new card
+(https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-locale)."""
 CARD_UNUSABLE = "payment_method_unusable"
 """The failure's code if Stripe refuses a card without a code: the card was detached, or belongs to a different
 customer."""
@@ -148,6 +156,18 @@ class StripeGateway:
             "payment_method_options": _RECURRING,
             "expand": ["latest_charge"],
         }
+        return self._confirmed(payment_id, payment_method, asked)
+
+    def confirm_on_session(self, payment_id: str, payment_method: str, return_url: str) -> Payment | None:
+        asked: PaymentIntentConfirmParams = {
+            "payment_method": payment_method,
+            "off_session": False,
+            "return_url": return_url,
+            "expand": ["latest_charge"],
+        }
+        return self._confirmed(payment_id, payment_method, asked)
+
+    def _confirmed(self, payment_id: str, payment_method: str, asked: PaymentIntentConfirmParams) -> Payment | None:
         try:
             return answers.payment(self._intents.confirm(payment_id, asked))
         except stripe.StripeError as error:
@@ -195,6 +215,32 @@ class StripeGateway:
             return False
         with errors.named("confirm"):
             return saved.gateway_customer == answers.owner(self._intents.retrieve(payment_id))
+
+    def open_card_page(self, request: CardPageRequest) -> str:
+        language, _, region = request.locale.partition("-")
+        spoken = (request.locale, f"{language}-{region.upper()}", language)
+        asked: SessionCreateParams = {
+            "mode": "setup",
+            "customer": request.gateway_customer,
+            "allowed_payment_method_types": ["card"],
+            "metadata": request.metadata,
+            "setup_intent_data": {"metadata": request.metadata},
+            "success_url": request.success_url,
+            "cancel_url": request.cancel_url,
+            "locale": next((each for each in spoken if each in _SPOKEN), "auto"),
+            "expires_at": int(request.expires_at.timestamp()),
+        }
+        with errors.named("open_card_page"):
+            # The SDK imports its part for sessions here, and a charge never does.
+            url = answers.page_of(self._v1.checkout.sessions.create(asked))
+        if url is None:
+            raise GatewayUnavailable("the session has no address")
+        return url
+
+    def card_session(self, session_id: str) -> CardSession | None:
+        asked: SessionRetrieveParams = {"expand": ["setup_intent.latest_attempt"]}
+        found = self._found("card_session", lambda: self._v1.checkout.sessions.retrieve(session_id, asked))
+        return answers.card_session(found) if found else None
 
     def retrieve(self, payment_id: str) -> Payment:
         with errors.named("retrieve"):
