@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import ceil
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,6 +44,7 @@ def backwards(events: list[Any]) -> list[Any]:
 
 
 _ROUNDS = 60
+_LOOK = timedelta(seconds=30)
 
 
 @dataclass
@@ -117,12 +119,20 @@ class Door:
         raise AssertionError("the queue never becomes empty")
 
     def later(self, time: timedelta) -> None:
-        """Let time pass, and act on the events that become visible."""
+        """Let time pass, and act on the events that become visible. The worker looks at the queue every 30 seconds; a
+        look that would find no event is left out."""
         end = self.now + time
         while self.now < end:
-            self.now = self.world.gateway.now = min(end, self.now + timedelta(seconds=30))
-            self.queue.move_clock((self.now - NOON).total_seconds())
+            seconds = min(self.queue.soonest - self._seconds, (end - self.now).total_seconds())
+            looks = max(1, ceil(seconds / _LOOK.total_seconds()))
+            self.now = self.world.gateway.now = min(end, self.now + looks * _LOOK)
+            self.queue.move_clock(self._seconds)
             self.work()
+
+    @property
+    def _seconds(self) -> float:
+        """The clock of the queue."""
+        return (self.now - NOON).total_seconds()
 
     def _act_on(self, message: dict[str, Any]) -> None:
         context = SimpleNamespace(get_remaining_time_in_millis=lambda: 1000 * self.seconds_left())

@@ -586,6 +586,13 @@ class FakeSQS:
         return len(self._hidden)
 
     @property
+    def soonest(self) -> float:
+        """A moment before which no receive finds a message, unless a message is sent meanwhile."""
+        if self._waiting:
+            return self.now
+        return self._ends[0][0] if self._ends else float("inf")
+
+    @property
     def bodies(self) -> list[str]:
         """The bodies of the messages that wait to be received, oldest first."""
         return [message.body for message in self._waiting]

@@ -410,15 +410,18 @@ def test_a_queue_hides_shows_and_counts_alike(queues: tuple[FakeSQS, Any, str]) 
 
 
 def test_a_queue_shows_again_when_the_time_has_come() -> None:
-    """A hidden message is seen again only after its time, and the counts are as old as the fake was told to make
-    them."""
+    """A hidden message is seen again only after its time, as the queue foretells, and the counts are as old as the fake
+    was told to make them."""
     queue = FakeSQS(counted_late=60)
+    assert queue.soonest == float("inf")
     name = "ApproximateNumberOfMessages"
     queue.send_message_batch(QueueUrl="queue", Entries=[{"Id": "0", "MessageBody": "body"}])
     [message] = queue.receive_message(QueueUrl="queue")["Messages"]
     hidden = {"QueueUrl": "queue", "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 120}
     queue.change_message_visibility(**hidden)
+    assert queue.soonest == 120
     for now, seen, counted in ((119, 0, "0"), (120, 1, "0"), (179, 1, "0"), (181, 1, "1")):
         queue.move_clock(now)
         counts = queue.get_queue_attributes(QueueUrl="queue", AttributeNames=[name])["Attributes"]
         assert (queue.waiting, counts[name]) == (seen, counted)
+    assert queue.soonest == 181
