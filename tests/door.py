@@ -52,7 +52,8 @@ class Door:
     """The functions of the door, over the world's tables and gateway.
 
     now: the clock of the world, the gateway and the queue. secrets: the values in Secrets Manager, by ARN. ran: the
-    requests for which the workflow ran, each with its final state.
+    requests for which the workflow ran, each with its final state. handed_on: the events of the catch-up's further runs
+    that Lambda has taken and not yet started.
     """
 
     world: World
@@ -61,7 +62,7 @@ class Door:
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     ran: list[tuple[dict[str, Any], str]] = field(default_factory=list)
     _is_deployed: bool = False
-    _handed_on: list[dict[str, Any]] = field(default_factory=list)
+    handed_on: list[dict[str, Any]] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)  # statuses of the next executions, instead of a run
     disputed: str = "cancel"  # the parameter DisputedSubscriptions
     no_gateway: bool = False  # whether the catch-up cannot read the gateway's key
@@ -94,20 +95,24 @@ class Door:
         """Return the time left for a run of the catch-up or of the worker."""
         return 900
 
+    def pause(self, seconds: float) -> None:
+        """Let a pause of the catch-up pass. Nobody works on the queue meanwhile."""
+
     def catch_up(self, event: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """Run the nightly catch-up with all further runs, and return the replies."""
-        self._handed_on = [event or {}]
+        self.handed_on = [event or {}]
         replies = []
         context = SimpleNamespace(get_remaining_time_in_millis=lambda: 1000 * self.seconds_left())
-        while self._handed_on:
+        while self.handed_on:
             with self.deployed():
-                replies.append(gateway_catch_up.app.handler(self._handed_on.pop(), context))
+                replies.append(gateway_catch_up.app.handler(self.handed_on.pop(), context))
         return replies
 
     def invoke(self, **q: Any) -> None:
         """Take an event for a further run of a function, in the place of Lambda."""
         assert (q["FunctionName"], q["InvocationType"]) == ("catch-up", "Event")
-        self._handed_on.append(json.loads(q["Payload"]))
+        with self.world.cuts.around("lambda.Invoke"):
+            self.handed_on.append(json.loads(q["Payload"]))
 
     def work(self) -> None:
         """Act on the events in the queue as the worker does, message by message, until no message is visible."""
@@ -193,6 +198,7 @@ class Door:
             patch.setattr(aws, "functions", lambda: self)
             patch.setattr(gateway_access, "current_gateway", self._gateway)
             patch.setattr(gateway_worker.app, "_register", lambda: self.register)
+            patch.setattr(gateway_catch_up.app, "sleep", self.pause)
             for module in (gateway_events.app, gateway_worker.app, gateway_worker.mode, gateway_catch_up.app):
                 patch.setattr(module, "setting", settings.__getitem__)
             self._is_deployed = True

@@ -14,6 +14,7 @@ Decision: D239 (DECISIONS.md).
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
+from time import sleep
 from typing import Any
 
 from gateway_catch_up.catch_up import CatchUp
@@ -24,7 +25,7 @@ from renewals.domain.item_values import day, several
 from renewals.gateway import access as gateway_access
 from renewals.gateway.port import GatewayUnauthorized
 from renewals.runtime import aws, clock, telemetry
-from renewals.runtime.renewal_queue import send_messages
+from renewals.runtime.renewal_queue import RenewalQueue, send_messages
 from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply
 
@@ -48,6 +49,8 @@ def handler(event: Event, context: Any) -> Reply:
         gateway=gateway_access.current_gateway(aws.secrets_manager(), setting("SECRETS_MANAGER_ARN")),
         deployment=setting("DEPLOYMENT"),
         marks=marks,
+        waiting=RenewalQueue(aws.sqs(), setting("GATEWAY_EVENTS_QUEUE_URL")).waiting,
+        pause=sleep,
         send=lambda bodies: send_messages(aws.sqs(), setting("GATEWAY_EVENTS_QUEUE_URL"), bodies),
         hand_on=_hand_on,
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,

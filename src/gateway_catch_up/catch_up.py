@@ -27,12 +27,25 @@ ENOUGH_SECONDS = 120
 gateway and of the queue."""
 
 
+FEW_WAITING = 20
+"""The next page is not sent while more messages than this wait in the queue. New events share the queue and two
+executions of the worker with the hints of the catch-up. A new event therefore waits behind at most this many messages
+and a page: even if each hint causes a run of the workflow of about four seconds, for about four minutes."""
+
+_PAUSE = 5
+_PAUSES = 60
+"""Before a page, at most this many pauses of _PAUSE seconds are made, five minutes together. The page is then sent in
+any case: a worker that stands still does not stop the catch-up."""
+
+
 @dataclass(slots=True)
 class CatchUp:
     """A run of the catch-up.
 
     Attributes:
         deployment: the name of this deployment. The catch-up leaves out events with the name of a different deployment.
+        waiting: returns about how many messages wait in the queue of events.
+        pause: sleeps for a number of seconds.
         send: puts messages on the queue of events.
         hand_on: starts a further run with the given searches.
         seconds_left: returns the time left before this run is stopped.
@@ -42,6 +55,8 @@ class CatchUp:
     gateway: Gateway
     deployment: str
     marks: Marks
+    waiting: Callable[[], int]
+    pause: Callable[[float], None]
     send: Callable[[Iterable[str]], None]
     hand_on: Callable[[Sequence[Search]], None]
     seconds_left: Callable[[], float]
@@ -61,6 +76,7 @@ class CatchUp:
         for _ in range(MOST_PAGES):
             if not left:
                 break
+            self._let_new_events_pass()
             search = left.pop(0)
             try:
                 left = self._search(search) + left
@@ -73,6 +89,13 @@ class CatchUp:
             # The further run tries the forbidden searches again, and so knows that the catch-up is not complete.
             self.hand_on(left + forbidden)
         return not left and not forbidden
+
+    def _let_new_events_pass(self) -> None:
+        """Wait until few messages are in the queue, or for as long as the time of the run and _PAUSES allow."""
+        for _ in range(_PAUSES):
+            if self.waiting() <= FEW_WAITING or self.seconds_left() < ENOUGH_SECONDS:
+                return
+            self.pause(_PAUSE)
 
     def _search(self, search: Search) -> list[Search]:
         """Send the events of the next page. Return the rest of the search; empty if the search is complete."""

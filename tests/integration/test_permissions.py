@@ -790,6 +790,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("GatewayWorkerRole", "sqs:ChangeMessageVisibility", "<GatewayEventsQueue>"): event_under_a_lease,
     Grant("GatewayCatchUpRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): catch_up,
     Grant("GatewayCatchUpRole", "sqs:SendMessage", "<GatewayEventsQueue>"): catch_up,
+    Grant("GatewayCatchUpRole", "sqs:GetQueueAttributes", "<GatewayEventsQueue>"): catch_up,
     Grant("GatewayCatchUpRole", "s3:GetObject", "<Receipts>/gateway-catch-up/*"): catch_up,
     Grant("GatewayCatchUpRole", "s3:PutObject", "<Receipts>/gateway-catch-up/*"): catch_up,
     Grant("GatewayCatchUpRole", "lambda:InvokeFunction", "function:<GatewayCatchUp>"): catch_up_hand_on,

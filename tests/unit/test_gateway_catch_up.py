@@ -336,6 +336,38 @@ def test_a_run_with_little_time_hands_the_rest_on(door: Door, monkeypatch: pytes
     assert queued(door) == lost[::-1]
 
 
+def test_a_large_catch_up_does_not_hold_new_events_up(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of events were lost, and each of their hints causes a run of the workflow, of which the worker makes
+    two at a time. A new event that arrives meanwhile is acted on within five minutes, and the catch-up finds every
+    lost event."""
+    lost = [emit(door, "payment_intent.succeeded", n) for n in range(3000)]
+    acted_on, longest = list[str](), 0
+
+    def pause(_: Door, passed: float) -> None:
+        nonlocal longest
+        longest = max(longest, door.queue.waiting)
+        bodies = door.queue.bodies
+        done = int(2 * passed / 4)
+        acted_on.extend(json.loads(body)["event"] for body in bodies[:done])
+        door.queue.bodies = bodies[done:]
+
+    monkeypatch.setattr(Door, "pause", pause)
+    assert door.catch_up()[-1]["finished"]
+    longest = max(longest, door.queue.waiting)
+    assert acted_on + queued(door) == lost[::-1]
+    assert longest / 2 * 4 <= 5 * 60
+
+
+def test_a_worker_that_stands_still_does_not_stop_the_catch_up(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody takes messages from the queue: the catch-up waits for five minutes before each page, and puts every
+    hint on the queue all the same."""
+    lost = [emit(door, "payment_intent.succeeded", n) for n in range(250)]
+    pauses: list[float] = []
+    monkeypatch.setattr(Door, "pause", lambda _, seconds: pauses.append(seconds))
+    assert door.catch_up()[-1]["finished"]
+    assert (queued(door), sum(pauses)) == (lost[::-1], 2 * 300)
+
+
 def test_a_place_in_the_list_that_is_lost_is_found_again(door: Door) -> None:
     """Between two pages an endpoint takes the event at which the next page begins. The list ends there, and the search
     begins again at the moment of the event: no older event is passed over."""
@@ -356,8 +388,11 @@ def test_a_place_in_the_list_that_is_lost_is_found_again(door: Door) -> None:
     assert (queued(door), taken) == (lost[::-1], {lost[4]})
 
 
-def test_a_run_that_is_cut_off_loses_nothing(door: Door) -> None:
-    """The process ends before or after each of its calls. The run of the next night finds every event."""
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_run_that_is_cut_off_loses_nothing(door: Door, monkeypatch: pytest.MonkeyPatch, goes_on: bool) -> None:
+    """The process ends before or after each of its calls, the hand-on of the further pages among them. The run of the
+    next night finds every event, whether or not the further run that Lambda has taken goes on before."""
+    monkeypatch.setattr(Door, "seconds_left", lambda _: 30)  # each run reads a page, and hands the rest on
     lost = {emit(door, "payment_intent.succeeded", n, NOON - 2 * HOUR) for n in range(15)}
     door.world.gateway.events_on_a_page = 6
     stored = json.dumps(dict.fromkeys(GatewayEventType, (NOON - DAY).isoformat())).encode()
@@ -366,7 +401,14 @@ def test_a_run_that_is_cut_off_loses_nothing(door: Door) -> None:
     calls = door.world.cuts.calls
     door.catch_up()
     of_a_run, was_cut = list(calls), 0
-    assert set(of_a_run) == {"gateway.find_events", "sqs.SendMessageBatch", "s3.GetObject", "s3.PutObject"}
+    assert set(of_a_run) == {
+        "gateway.find_events",
+        "lambda.Invoke",
+        "sqs.GetQueueAttributes",
+        "sqs.SendMessageBatch",
+        "s3.GetObject",
+        "s3.PutObject",
+    }
     for point in range(2 * len(of_a_run)):
         queued(door)
         door.world.s3.objects[marks.KEY] = {"Body": stored}
@@ -376,6 +418,8 @@ def test_a_run_that_is_cut_off_loses_nothing(door: Door) -> None:
             door.catch_up()
         except Cut:
             was_cut += 1
+        for event in [*door.handed_on] if goes_on else []:
+            door.catch_up(event)
         door.now = NOON + DAY
         door.catch_up()
         assert set(queued(door)) == lost

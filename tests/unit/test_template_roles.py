@@ -139,6 +139,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
     "GatewayCatchUpRole": {
         "secretsmanager:GetSecretValue": {"<PaymentGatewaySecret.Id>"},
         "sqs:SendMessage": {"<GatewayEventsQueue.Arn>"},
+        "sqs:GetQueueAttributes": {"<GatewayEventsQueue.Arn>"},
         "s3:GetObject": {"<Receipts.Arn>/gateway-catch-up/*"},
         "s3:PutObject": {"<Receipts.Arn>/gateway-catch-up/*"},
         "s3:ListBucket": {"<Receipts.Arn>"},

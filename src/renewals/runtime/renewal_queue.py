@@ -1,4 +1,4 @@
-"""The queue of renewals for senders: count the waiting messages, and send messages in batches."""
+"""A queue for its senders, such as the queue of renewals: count the waiting messages, and send messages in batches."""
 
 import random
 import time
