@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from generate_receipt.typesetting import Sheet, Style
 from renewals.language import words
@@ -46,8 +47,7 @@ BADGES = ((6, 20), (10, 28))
 WIDEST_BADGE = 38
 
 
-@dataclass(frozen=True, slots=True)
-class Seller:
+class Seller(NamedTuple):
     """The seller. `address` may hold newlines or commas; `tax_id` may be empty."""
 
     name: str
@@ -78,8 +78,7 @@ class Receipt:
     locale: str = ENGLISH
 
 
-@dataclass(frozen=True, slots=True)
-class RenderedReceipt:
+class RenderedReceipt(NamedTuple):
     """The PDF file, and in `missing` the characters that no font has, sorted. Each was drawn as U+FFFD."""
 
     pdf: bytes

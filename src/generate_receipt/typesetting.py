@@ -61,7 +61,7 @@ TALL = frozenset({"burmese.ttf"})
 TALL_LINE = 1.25
 
 _MIRRORED_ALIGN = {"L": "R", "R": "L", "C": "C"}
-_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_CONTROL = "[\x00-\x1f\x7f]"  # compiled at first use
 SOFT_HYPHEN = "\u00ad"  # the only invisible character of the core font
 # A line may break before a space, and before and after a character of a script that is written without spaces.
 _WRITTEN_WITHOUT_SPACES = "\u2e80-\u312f\u31a0-\u9fff\uf900-\ufaff\uff01-\uffef\U00020000-\U0003ffff"
@@ -95,7 +95,7 @@ def _core_font_has(text: str) -> bool:
         text.encode("cp1252")
     except UnicodeEncodeError:
         return False
-    return _CONTROL.search(text) is None
+    return re.search(_CONTROL, text) is None
 
 
 def _fewest_fonts(text: str, fonts: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from layers.language.prune_babel import LOCALES
 from renewals.domain import currencies, wording
-from renewals.language import catalogues, formats, marks, words
+from renewals.language import by_babel, catalogues, marks, words
 from renewals.language.tags import ENGLISH, LANGUAGES, serving
 
 START, END = date(2026, 1, 31), date(2026, 2, 28)
@@ -161,4 +161,4 @@ def test_catalogues_are_read_once() -> None:
     """A catalogue is read from its file once for each start of a function."""
     assert catalogues.catalogue("receipts", "en") is catalogues.catalogue("receipts", "en")
     assert catalogues.catalogue("receipts", "xx") == {}
-    assert formats._locale("de") is formats._locale("de")
+    assert by_babel.formats("de") is by_babel.formats("de")

@@ -5,8 +5,6 @@ is marked, in every language. A text from right to left has its other values mar
 for plain text, `in_html` finishes a text for HTML. Pure.
 """
 
-from html import escape
-
 LEFT_TO_RIGHT, RIGHT_TO_LEFT, BY_CONTENT, END = "\u2066", "\u2067", "\u2068", "\u2069"
 _UNMARKED = str.maketrans(dict.fromkeys(f"{LEFT_TO_RIGHT}{RIGHT_TO_LEFT}{BY_CONTENT}{END}"))
 _KEPT = 'style="white-space:nowrap"'
@@ -38,6 +36,8 @@ def in_html(text: str, kept: str = _KEPT) -> str:
 
     kept: the attribute that keeps an amount on one line. A page whose policy forbids styles names a class instead.
     """
+    from html import escape  # receipts have no HTML, and the function that makes receipts must start fast
+
     return escape(text).translate(
         {
             ord(LEFT_TO_RIGHT): f'<bdi dir="ltr" {kept}>',

@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
-from renewals.domain import wording
 from renewals.language import marks, tags
 from renewals.language.catalogues import catalogue
 
 if TYPE_CHECKING:
     from decimal import Decimal
+    from typing import Protocol
+
+    class Formats(Protocol):
+        """How a language writes dates and amounts."""
+
+        def day(self, on: date) -> str:
+            """Format a day: 31 January 2026"""
+            ...
+
+        def short_day(self, on: date) -> str:
+            """Format a day in few characters: 31 Jan 2026"""
+            ...
+
+        def between(self, first: str, last: str) -> str:
+            """Join the first and the last day of a period."""
+            ...
+
+        def month(self, on: date) -> str:
+            """Format a month as within a date: January 2026"""
+            ...
+
+        def price(self, amount: Decimal, currency: str) -> str:
+            """Format an amount with the sign of its currency: $29.99"""
+            ...
+
+        def money(self, amount: Decimal, currency: str) -> str:
+            """Format an amount with the code of its currency: 29.99 USD"""
+            ...
+
 
 _ENDING = " ending in "
 
 
-@dataclass(frozen=True, slots=True)
 class Words:
     """A language in use. tag: the language, such as de."""
 
-    tag: str
+    __slots__ = ("tag",)
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
 
     @property
     def direction(self) -> str:
@@ -60,55 +89,42 @@ class Words:
 
     def day(self, on: date) -> str:
         """Format a day: 31 January 2026"""
-        if self.tag == tags.ENGLISH:
-            return wording.day(on)
-        from renewals.language import formats
-
-        return formats.day(self.tag, on)
+        return self._formats.day(on)
 
     def days(self, start: date, end: date) -> str:
         """Format a period by its first and last day, or by the day alone if the period has a single day. end: the first
         day after the period."""
-        if self.tag == tags.ENGLISH:
-            return wording.days(start, end)
-        from renewals.language import formats
-
-        last = end - timedelta(days=1)
-        return self.day(start) if last <= start else formats.between(self.tag, self.day(start), self.day(last))
+        first, last = (self._formats.day(day) for day in (start, end - timedelta(days=1)))
+        return first if end - start <= timedelta(days=1) else self._formats.between(first, last)
 
     def short_days(self, start: date, end: date) -> str:
         """Format a period like `days`, in few characters: 31 Jan 2026 – 27 Feb 2026"""
-        last = end - timedelta(days=1)
-        if self.tag == tags.ENGLISH:
-            return " – ".join(f"{day.day} {day:%b} {day.year}" for day in dict.fromkeys((start, last)))
-        from renewals.language import formats
-
-        first = formats.short_day(self.tag, start)
-        return first if last <= start else formats.between(self.tag, first, formats.short_day(self.tag, last))
+        first, last = (self._formats.short_day(day) for day in (start, end - timedelta(days=1)))
+        return first if first == last else f"{first} – {last}"
 
     def month(self, stored: str) -> str:
         """Format a month as stored, 2026-01, as within a date: January 2026"""
-        if self.tag == tags.ENGLISH:
-            return wording.month(stored)
-        from renewals.language import formats
-
-        return formats.month(self.tag, date.fromisoformat(f"{stored}-01"))
+        return self._formats.month(date.fromisoformat(f"{stored}-01"))
 
     def price(self, amount: Decimal, currency: str) -> str:
         """Format an amount as customers are used to, $1,029.99, as a marked value."""
-        if self.tag == tags.ENGLISH:
-            return marks.amount(wording.price(amount, currency))
-        from renewals.language import formats
-
-        return marks.amount(formats.price(self.tag, amount, currency))
+        return marks.amount(self._formats.price(amount, currency))
 
     def money(self, amount: Decimal, currency: str) -> str:
         """Format an amount with the code of its currency, 29.99 USD, as a marked value."""
-        if self.tag == tags.ENGLISH:
-            return marks.amount(wording.money(amount, currency))
-        from renewals.language import formats
+        return marks.amount(self._formats.money(amount, currency))
 
-        return marks.amount(formats.money(self.tag, amount, currency))
+    @property
+    def _formats(self) -> Formats:
+        """The formats are imported at first use: the function that makes receipts must start fast, and Babel is for
+        languages other than English alone."""
+        if self.tag == tags.ENGLISH:
+            from renewals.language.english import English
+
+            return English()
+        from renewals.language.by_babel import formats
+
+        return formats(self.tag)
 
     def _value(self, value: str) -> str:
         if marks.is_amount(value):
