@@ -3,7 +3,6 @@
 Every call that leaves the process goes through `Cuts`, which can end the process before or after the call.
 """
 
-import json
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,14 +15,13 @@ from typing import Any, cast
 
 import generate_receipt.app
 import process_payment.app
-import process_payment.customers
 import send_email.app
 from generate_receipt.app import issue, issue_refund
 from process_payment.charge import Charge
 from process_payment.decisions import Outcome
 from process_payment.payments import Payments
 from renewals.domain import refund_notices
-from renewals.domain.customer_request import CustomerRequest
+from renewals.domain.confirmations import CONFIRMATIONS
 from renewals.domain.dunning import Dunning
 from renewals.domain.reminders import Rules
 from renewals.domain.renewal import CUT_OFF, Renewal
@@ -31,7 +29,6 @@ from renewals.domain.request import Asks, RenewalRequest
 from renewals.gateway import access as gateway_access
 from renewals.ledger import charging, receipt_links
 from renewals.ledger.charging import Switch
-from renewals.ledger.register import Register
 from renewals.ledger.table import Ledger
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.clock import Moment
@@ -68,7 +65,6 @@ FUNCTIONS = {
     "${GenerateReceiptArn}": lambda event: generate_receipt.app.handler(event, None),
     "${SendEmailArn}": lambda event: send_email.app.handler(event, None),
 }
-_CUSTOMERS: Any = process_payment.customers
 _APPS: tuple[Any, ...] = (process_payment.app, generate_receipt.app, send_email.app)
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 INDEXES = {
@@ -98,6 +94,7 @@ class World:
         self.cuts = Cuts()
         self.dunning = DUNNING
         self.reminder_rules = REMINDER_RULES
+        self.confirmations = ",".join(CONFIRMATIONS)
         self.gateway = FakeGateway(self.cuts)
         keys = {"subscriptions": "customer_id", "renewals": "renewal_date", "changes": "change"}
         self.dynamodb = self.database(keys, self.cuts.around, INDEXES)
@@ -151,6 +148,10 @@ class World:
         self.reminder_rules = rules
         return self.execute(asked, execution, now, tries)
 
+    def confirm(self, execution: str = "run-1", now: datetime = NOON, tries: int = 1) -> str:
+        """Run an execution for EventPublisher's request to confirm changes."""
+        return self.execute({"event_type": Asks.CONFIRM}, execution, now, tries)
+
     def execute(self, asked: dict[str, str], execution: str, now: datetime, tries: int = 1) -> str:
         """Run an execution of the workflow with the deployed functions over this world.
 
@@ -173,6 +174,7 @@ class World:
             "DEPLOYMENT": self.deployment,
             "DUNNING_DAYS": ",".join(map(str, self.dunning.days)),
             "DUNNING_ENDS_AS": self.dunning.ends_as,
+            "CONFIRMATIONS": self.confirmations,
             "REMINDER_DAYS": str(self.reminder_rules.days),
             "REMINDED_PERIOD_DAYS": str(self.reminder_rules.from_period),
         }
@@ -181,8 +183,7 @@ class World:
             (message, "_message", mails.Once),
             (telemetry, "renewal_event", lambda *_, **__: None),  # a twentieth of a run's time, unread
             *((aws, client, partial(getattr, self, client)) for client in ("dynamodb", "s3", "ses")),
-            *((app, "setting", settings.__getitem__) for app in (*_APPS, _CUSTOMERS)),
-            (_CUSTOMERS, "_register", lambda: self.register),
+            *((app, "setting", settings.__getitem__) for app in _APPS),
             *((app, "_ledger", lambda: self.ledger) for app in _APPS),
             (gateway_access, "gateway", cache(lambda: self.gateway)),
             (process_payment.app, "_switch", lambda: self.switch),
@@ -196,18 +197,6 @@ class World:
         finally:
             for place, name, before in stood:
                 setattr(place, name, before)
-
-    def ask(self, asked: CustomerRequest, now: datetime = NOON) -> dict[str, Any]:
-        """Make a request of the customer's page, and return ProcessPayment's reply as Lambda passes the reply on."""
-        self.gateway.now = now
-        with self.deployed(now):
-            reply: dict[str, Any] = json.loads(json.dumps(process_payment.app.handler(asked.event(), None)))
-        return reply
-
-    @property
-    def register(self) -> Register:
-        client: Any = self.dynamodb
-        return Register(client, subscriptions="subscriptions", renewals="renewals", changes="changes")
 
     @property
     def deployment(self) -> str:

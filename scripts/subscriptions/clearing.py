@@ -1,6 +1,7 @@
 """Clears the faults of a customer's address, on the word of a person who knows that the address works again."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from shlex import quote
 from typing import Any
 
@@ -44,7 +45,7 @@ def clear_mail_fault(deployment: Deployment, subscription_id: str, why: str, *, 
     except BadAddress as bad:
         raise Trouble(f"No mail can be sent to this address: {bad}. Correct customer_email.") from None
     waiting = _waiting(deployment, row)
-    failed = any(is_in_vain(mail, address) for mail in _mails(row, waiting))
+    failed = any(is_in_vain(mail, address) for mail in _mails(deployment, row, waiting))
     if mail_faults.kind(row) is None and not failed:
         if not waiting:
             raise Trouble(f"The address of {subscription_id} has no fault, and no mail waits.")
@@ -76,17 +77,17 @@ def _waiting(deployment: Deployment, row: Mapping[str, Any]) -> list[Renewal]:
     return [each for each in periods if has_parked(each) and each.customer_id == row["customer_id"]][::-1]
 
 
-def _mails(row: Mapping[str, Any], waiting: list[Renewal]) -> Iterator[Mail]:
-    """Yield the records of the mails that may have failed at the address: all mails of the waiting periods, and the
-    reminders.
+def _mails(deployment: Deployment, row: Mapping[str, Any], waiting: list[Renewal]) -> Iterator[Mail]:
+    """Yield the records of the mails that may have failed at the address: all mails of the waiting periods, the
+    reminders, and the confirmations of changes. A cleared fault has EventPublisher ask for the confirmations again.
     """
     for renewal in waiting:
         yield from renewal.mails.values()
-    try:
+    with suppress(BadRow):
         parsed = subscription.parse(row)
         yield from (mail for kind in REMINDERS if (mail := reminders.record(parsed, kind)))
-    except BadRow:
-        return
+    changes, _ = deployment.register.changes.latest(row["subscription_id"])
+    yield from (change.mail for change in changes if change.mail is not None)
 
 
 def _was_complained_of(deployment: Deployment, row: Mapping[str, Any], address: Address) -> bool:

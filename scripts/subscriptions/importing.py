@@ -9,7 +9,7 @@ run created, and creates only the rest.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -181,7 +181,7 @@ class Import:
         if self.asked is None:
             return judged
         try:
-            self.register.create(subscription.row, self.asked)
+            self.register.create(subscription.row, replace(self.asked, imports=True))
         except Taken:  # created meanwhile, or an existing subscription of a different customer
             taken = subscription.subscription_id
             return self._verdict(line, {taken: self.register.ledger.rows(taken)}, {taken})

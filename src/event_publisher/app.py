@@ -9,6 +9,9 @@ Event of `scripts.oncall publish`: {"from", "until", "images"}. The images are i
 items that occurred from `from` to `until` are published again, and each event has the id of the first time. Reply:
 {"told": n}, the number of events.
 
+A change that is to be confirmed by mail also puts a request into the queue of renewals, which the workflow answers: the
+workflow alone mails. A request that could not be handed over is delivered again like an event.
+
 The streams are the outbox: a renewal makes no call for its events, and succeeds even while no event can be published.
 """
 
@@ -21,14 +24,18 @@ from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from event_publisher.confirmations import asked_by
 from event_publisher.envelopes import Envelopes
 from event_publisher.outlets import Bus, Deliveries, Envelope
 from event_publisher.stream import Reader, Unreadable, position_of, read
+from renewals.domain.confirmations import wanted
 from renewals.domain.errors import BadRow, NotHandedOver
 from renewals.domain.item_values import fields, moment, several, text
 from renewals.domain.news import News
+from renewals.domain.request import RenewalRequest
 from renewals.ledger.table import Ledger
 from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.renewal_queue import RenewalQueue
 from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply, records
 
@@ -41,10 +48,11 @@ _LARGEST_MESSAGE = 1_000_000
 
 
 class _Found(NamedTuple):
-    """The events of a record, with the record's position in the stream."""
+    """The events of a record, with the record's position in the stream. request: to confirm the change by mail."""
 
     position: str
     events: list[Envelope]
+    request: RenewalRequest | None = None
 
 
 @telemetry.observed
@@ -55,12 +63,13 @@ def handler(event: Event, _context: object) -> Reply:
     found, failed = list[_Found](), None
     for record in records(event):
         try:
-            found.append(_Found(position_of(record), _events(record)))
+            found.append(_read(record))
         except (BotoCoreError, ClientError, NotHandedOver) as error:
             telemetry.logger().error("not read", extra={"error": str(error)})
             failed = position_of(record)
             break
-    failed = _not_told(found) or failed
+    missing = (_not_told(found), _not_asked(found))
+    failed = next((each.position for each in found if each.position in missing), failed)
     return {"batchItemFailures": [{"itemIdentifier": failed}] if failed else []}
 
 
@@ -81,15 +90,18 @@ def _tell_again(event: Event) -> int:
     return len(events)
 
 
-def _events(record: Event) -> list[Envelope]:
-    """Return the events of a record. An unreadable record goes to the queue of such records, and has no events."""
+def _read(record: Event) -> _Found:
+    """Return the events and the request of a record. An unreadable record goes to the queue of such records, and has
+    neither."""
     try:
-        return _made(_reader().news(read(record)))
+        written = read(record)
+        request = asked_by(written, _reader(), wanted(setting("CONFIRMATIONS")), _ledger())
+        return _Found(position_of(record), _made(_reader().news(written)), request)
     except Unreadable as error:
         telemetry.logger().error("unreadable", extra={"error": str(error)})
         telemetry.count("EventsUnreadable")
         _set_aside(record)
-        return []
+        return _Found(position_of(record), [])
 
 
 def _made(news: list[News]) -> list[Envelope]:
@@ -141,6 +153,20 @@ def _not_told(found: list[_Found]) -> str | None:
     return next(with_refused, None)
 
 
+def _not_asked(found: list[_Found]) -> str | None:
+    """Put the requests to confirm changes into the queue of renewals. Return the position of the first record with a
+    request if the queue did not take all."""
+    asking = [(each.request, each.position) for each in found if each.request is not None]
+    if not asking:
+        return None
+    try:
+        RenewalQueue(aws.sqs(), setting("RENEWAL_QUEUE_URL")).send(dict(asking))
+    except (BotoCoreError, ClientError, NotHandedOver) as error:
+        telemetry.logger().error("not asked to confirm", extra={"error": str(error)})
+        return asking[0][1]
+    return None
+
+
 @cache
 def _reader() -> Reader:
     return Reader(
@@ -154,8 +180,12 @@ def _reader() -> Reader:
 
 @cache
 def _envelopes() -> Envelopes:
-    ledger = Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))
-    return Envelopes(ledger, setting("DEPLOYMENT"), timedelta(days=int(setting("GRACE_DAYS"))))
+    return Envelopes(_ledger(), setting("DEPLOYMENT"), timedelta(days=int(setting("GRACE_DAYS"))))
+
+
+@cache
+def _ledger() -> Ledger:
+    return Ledger(aws.dynamodb(), renewals=setting("RENEWALS_TABLE"), subscriptions=setting("DYNAMODB_TABLE"))
 
 
 @cache

@@ -102,6 +102,10 @@ class Reader:
             raise Unreadable(f"an item of {record.table}: {type(error).__name__}") from None
         return [News(fact, sequence(record.committed, recorded, rank)) for rank, fact in enumerate(facts)]
 
+    def was_put_back(self, record: Record, recorded: datetime) -> bool:
+        """Whether somebody put the item back from a backup, or copied the item. recorded: the moment in the item."""
+        return record.committed - recorded > _AT_WORK and not self.heeds_test_clocks
+
     def news_again(
         self, table: str, image: Mapping[str, object], span: tuple[datetime, datetime], now: datetime
     ) -> list[News]:
@@ -143,7 +147,7 @@ class Reader:
         recorded = moment(record.new, written)
         if is_period:
             recorded = max([recorded, *_moments_of_disputes(record.new)])
-        if record.committed - recorded > _AT_WORK and not self.heeds_test_clocks:
+        if self.was_put_back(record, recorded):
             return recorded, []
         if is_period:
             return recorded, told_of_period(period_in(record.old), period_in(record.new))

@@ -1,10 +1,13 @@
 """Record that a mail came back or was reported as spam: mark the customer's address, and change the record of the
 mail."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from mail_feedback.event import Word
 from renewals.domain import offers
@@ -17,6 +20,9 @@ from renewals.domain.renewal import Mail, MailKind, MailState
 from renewals.domain.renewal_items import mail_from
 from renewals.ledger import mail_steps, reminder_records
 from renewals.ledger.table import Ledger
+
+if TYPE_CHECKING:
+    from renewals.ledger.confirmation_records import ConfirmationRecords
 
 _LOOKS = 4
 
@@ -38,10 +44,16 @@ class FeedbackOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """The records that a report of SES changes. now: the present moment."""
+    """The records that a report of SES changes.
+
+    Attributes:
+        confirmations: makes the records of confirmations, which few reports are about.
+        now: the present moment.
+    """
 
     ledger: Ledger
     records: reminder_records.Records
+    confirmations: Callable[[], ConfirmationRecords]
     now: datetime
 
     def take(self, word: Word) -> FeedbackOutcome:
@@ -50,7 +62,9 @@ class Feedback:
         tagged = word.tagged
         if tagged is None:
             return FeedbackOutcome.UNKNOWN
-        if tagged.mail in offers.REMINDERS:
+        if tagged.change:
+            busy, of_kind = Collision("other executions keep changing a confirmation"), self._of_confirmation
+        elif tagged.mail in offers.REMINDERS:
             busy, of_kind = Collision("other executions keep changing the record of a reminder"), self._of_reminder
         else:
             busy, of_kind = Collision("other executions keep changing the record of a mail"), self._of_renewal
@@ -98,6 +112,24 @@ class Feedback:
             return self._address_marked(row, mark) if mark else FeedbackOutcome.NOTED
         self.records.record_returned(row, MailKind(tagged.mail), _failed(word, mail), mark)
         return FeedbackOutcome.MARKED if mark else FeedbackOutcome.NOTED
+
+    def _of_confirmation(self, word: Word, tagged: Tagged) -> FeedbackOutcome:
+        """Mark the address, then record the mail. If a run ends in between, the next run finds the mail unchanged and
+        records the mail."""
+        confirmations = self.confirmations()
+        change = confirmations.change(tagged.subscription_id, tagged.change)
+        mail = change.mail if change else None
+        if change is None or mail is None or mail.token != tagged.token:
+            return FeedbackOutcome.UNKNOWN
+        if mail.state is MailState.FAILED:
+            return FeedbackOutcome.KNOWN
+        if word.kind is FaultKind.UNDELIVERED:
+            return FeedbackOutcome.NOTED
+        key = {"subscription_id": tagged.subscription_id, "customer_id": tagged.customer_id}
+        done = self._address_marked(key, _mark(word, mail.to))
+        if word.kind is FaultKind.BOUNCED:
+            confirmations.record_returned(tagged.subscription_id, change, _failed(word, mail))
+        return done
 
     def _address_marked(self, row: Item, mark: Mapping[str, str]) -> FeedbackOutcome:
         """Mark the address, and return MARKED. Return NOTED if the row has a different address now, or if the report is

@@ -11,6 +11,7 @@ The reply to the workflow is {"outcome", "reason", "subscription_id", "customer_
 
 - "renewal_date", "attempt", "amount", "currency" and "transaction_id", if the outcome is about a renewal;
 - "renewal_date" and "reminders", the kinds of mails to send, if the outcome is remind;
+- "changes", the keys of the changes to confirm by mail, if the outcome is confirm;
 - "webhook_id", if the request has a webhook_id;
 - "test_clock", YYYY-MM-DD, if a test clock sets the day of the subscription.
 
@@ -82,6 +83,8 @@ def _answered(asked: RenewalRequest, execution: str) -> Reply:
             reply = _renewed(asked, execution, moment)
         case Asks.REMIND:
             reply = _to_remind_of(asked, moment.today)
+        case Asks.CONFIRM:
+            reply = _to_confirm(asked, moment)
         case Asks.SETTLE_REFUNDS:
             reply = _reply(asked, _refunds_settled(asked, moment))
         case Asks.OPEN_CARD_PAGE | Asks.TAKE_CARD | Asks.CONFIRM_ON_SESSION:
@@ -133,6 +136,18 @@ def _to_remind_of(asked: RenewalRequest, today: date) -> Reply:
     nothing = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.NOTHING_TO_REMIND_OF)
     outcome = Outcome(PaymentOutcome.REMIND) if kinds else nothing
     return _reply(asked, outcome) | {"renewal_date": str(asked.renewal_date), "reminders": kinds}
+
+
+def _to_confirm(asked: RenewalRequest, moment: Moment) -> Reply:
+    from process_payment import confirm
+    from renewals.domain.confirmations import wanted
+    from renewals.ledger.confirmation_records import ConfirmationRecords
+
+    tables = {"subscriptions": setting("DYNAMODB_TABLE"), "changes": setting("CHANGES_TABLE")}
+    records = ConfirmationRecords(aws.dynamodb(), **tables)
+    changes = confirm.still_owed(asked, records, wanted(setting("CONFIRMATIONS")), moment)
+    nothing = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.NOTHING_TO_CONFIRM)
+    return _reply(asked, Outcome(PaymentOutcome.CONFIRM) if changes else nothing) | {"changes": changes}
 
 
 def _asked(event: Event) -> tuple[RenewalRequest, str]:

@@ -1,8 +1,10 @@
-"""SendEmail and SendDeclineEmail: tell the customer once about an outcome of a renewal, or remind the customer.
+"""SendEmail and SendDeclineEmail: tell the customer once about an outcome of a renewal, remind the customer, or confirm
+a change.
 
 Event: {"execution": ARN, "renewal": {"outcome", "subscription_id", "customer_id", "renewal_date", ...}}. The outcome is
-receipted, declined, action_required, given_up, refunded or remind. If the outcome is remind, the renewal has the
-"reminders", a list of "upcoming" and "card_expires"; with every other outcome, the renewal has the "attempt". Reply:
+receipted, declined, action_required, given_up, refunded, remind or confirm. If the outcome is remind, the renewal has
+the "reminders", a list of "upcoming" and "card_expires". If the outcome is confirm, the renewal has no "renewal_date",
+and has the "changes", a list of the keys of changes. With every other outcome, the renewal has the "attempt". Reply:
 the renewal with a new outcome: mailed, dropped (the mail would no longer be true), in_progress, mail_failed (the
 address is at fault) or mail_unknown. A MailError asks the workflow to try again.
 """
@@ -30,12 +32,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
+    from renewals.runtime.clock import Moment
+
 _OUTCOMES = (
     PaymentOutcome.RECEIPTED,
     PaymentOutcome.DECLINED,
     PaymentOutcome.ACTION_REQUIRED,
     PaymentOutcome.GIVEN_UP,
     PaymentOutcome.REMIND,
+    PaymentOutcome.CONFIRM,
     PaymentOutcome.REFUNDED,
 )
 
@@ -56,8 +61,13 @@ def handler(event: Event, _context: object) -> Reply:
         now=moment.now,
     )
     with transient_aws_errors_as(MailError):
-        reminds = renewal["outcome"] == PaymentOutcome.REMIND
-        outcome = _reminded(renewal, post, moment.today) if reminds else _delivered(renewal, post)
+        match renewal["outcome"]:
+            case PaymentOutcome.REMIND:
+                outcome = _reminded(renewal, post, moment.today)
+            case PaymentOutcome.CONFIRM:
+                outcome = _confirmed(renewal, post, moment)
+            case _:
+                outcome = _delivered(renewal, post)
     reply: Reply = {**renewal, "outcome": outcome}
     telemetry.renewal_event("mail", reply)
     return reply
@@ -97,6 +107,25 @@ def _reminded(renewal: Mapping[str, object], post: Post, today: date) -> MailOut
     kinds = [MailKind(str(kind)) for kind in several(renewal, "reminders")]
     whose = text(renewal, "subscription_id"), text(renewal, "customer_id")
     return reminding.deliver(*whose, text(renewal, "renewal_date"), kinds)
+
+
+def _confirmed(renewal: Mapping[str, object], post: Post, moment: Moment) -> MailOutcome:
+    from renewals.domain.confirmations import wanted
+    from renewals.ledger.confirmation_records import ConfirmationRecords
+    from send_email.confirmation_mail import Seller
+    from send_email.confirming import Confirming
+
+    tables = {"subscriptions": setting("DYNAMODB_TABLE"), "changes": setting("CHANGES_TABLE")}
+    confirming = Confirming(
+        records=ConfirmationRecords(aws.dynamodb(), **tables),
+        ledger=_ledger(),
+        post=post,
+        kinds=wanted(setting("CONFIRMATIONS")),
+        seller=Seller(setting("SELLER_NAME"), setting("CUSTOMER_PAGE_URL")),
+        moment=moment,
+    )
+    keys = [str(key) for key in several(renewal, "changes")]
+    return confirming.deliver(text(renewal, "subscription_id"), text(renewal, "customer_id"), keys)
 
 
 def _read_receipt(key: str) -> bytes:

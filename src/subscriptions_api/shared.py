@@ -79,8 +79,7 @@ def moment(row: Row) -> Moment:
 
 def asked(event: APIGatewayProxyEvent, row: Row, again: Repeatable | None = None) -> AskedBy:
     """Return the caller and the moment. Raises Nobody for an unsigned request."""
-    at = moment(row)
-    return AskedBy(name_of(_signer(event)), at.now, again, at.wall)
+    return AskedBy(name_of(_signer(event)), moment(row).now, again)
 
 
 def _signer(event: APIGatewayProxyEvent) -> str:

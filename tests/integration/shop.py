@@ -32,6 +32,7 @@ from local.stack import ROOT, Stack
 from local.time_passes import TimePasses
 from local.webhook import Reply, send, signed_headers, signing_secret
 from renewals.domain import mail_tags
+from renewals.domain.confirmations import CONFIRMATIONS
 from renewals.domain.mail_tags import Tagged
 from renewals.domain.schedule import Schedule
 
@@ -282,19 +283,28 @@ class Shop:
 
         https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-examples.html
         """
-        if mail in ("upcoming", "card_expires"):
+        change = ""
+        if mail in CONFIRMATIONS:
+            period, (change, sent) = "", self._confirmation(subscriber)
+        elif mail in ("upcoming", "card_expires"):
             row = self.row(subscriber)
             period, sent = row[f"reminder_{mail}"]["period"], row[f"reminder_{mail}"]
         else:
             item = next(item for item in reversed(self.ledger(subscriber)) if mail in item["mails"])
             period, sent = item["renewal_date"], item["mails"][mail]
-        tagged = Tagged(subscriber.subscription_id, subscriber.customer_id, period, mail, sent["token"])
+        tagged = Tagged(subscriber.subscription_id, subscriber.customer_id, period, mail, sent["token"], change)
         event: dict[str, Any] = json.loads(json.loads(_FEEDBACK.read_text())["Records"][0]["Sns"]["Message"])
         diagnostic = f"smtp; 550 5.1.1 {subscriber.name} <{sent['to']}> unknown"
         event["bounce"] |= {"bouncedRecipients": [{"emailAddress": sent["to"], "diagnosticCode": diagnostic}]} | said
         tags = {tag["Name"]: [tag["Value"]] for tag in mail_tags.tags(tagged)}
         event["mail"] |= {"destination": [sent["to"]], "tags": tags, "headers": [{"name": "To", "value": sent["to"]}]}
         return event
+
+    def _confirmation(self, subscriber: Subscriber) -> tuple[str, dict[str, Any]]:
+        """Return the key of a confirmed change, and the record of its mail."""
+        asked = Key("subscription_id").eq(subscriber.subscription_id)
+        items: list[dict[str, Any]] = self.changes.query(KeyConditionExpression=asked)["Items"]
+        return next((item["change"], item["confirmation"]) for item in items if "confirmation" in item)
 
     def publish(self, event: dict[str, Any]) -> None:
         """Publish an event to the topic, as SES does."""

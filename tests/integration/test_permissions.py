@@ -283,6 +283,39 @@ def reminder(deployed: Deployed) -> Iterator[Answer]:
         yield deployed.call("SendEmail", {"execution": EXECUTION, "renewal": renewal})
 
 
+def signed_up(deployed: Deployed) -> Subscriber:
+    """Make a subscription whose sign-up is to be confirmed. The record of the change is written in two steps, so that
+    its stream asks nobody to confirm the sign-up meanwhile."""
+    subscriber = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=40)).isoformat())
+    item: Json = {"subscription_id": subscriber.subscription_id, "change": "created"}
+    deployed.shop.changes.put_item(Item=item)
+    told = {"at": datetime.now(UTC).isoformat(), "by": "a test", "what": "created", "details": {}}
+    deployed.shop.changes.put_item(Item=item | told)
+    return subscriber
+
+
+def confirmation_asked(deployed: Deployed) -> Iterator[Answer]:
+    """Decide which confirmations are owed; nothing is charged."""
+    request = json.loads(signed_up(deployed).request()) | {"event_type": Asks.CONFIRM}
+    for _ in range(2):
+        answer = deployed.call("ProcessPayment", {"execution": EXECUTION, "request": request})
+        owed = answer.reply.get("changes") == ["created"]
+        yield Answer(PROMISED["ProcessPaymentRole"] if owed else {}, answer.told)
+
+
+def confirm(deployed: Deployed, subscriber: Subscriber) -> Answer:
+    told = {"subscription_id": subscriber.subscription_id, "customer_id": subscriber.customer_id}
+    renewal = told | {"outcome": "confirm", "changes": ["created"]}
+    return deployed.call("SendEmail", {"execution": EXECUTION, "renewal": renewal})
+
+
+def confirmation(deployed: Deployed) -> Iterator[Answer]:
+    """Confirm a sign-up: only a confirmation is recorded with the change."""
+    subscriber = signed_up(deployed)
+    for _ in range(2):
+        yield confirm(deployed, subscriber)
+
+
 def mail_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
     """Mail from a new process: a process reads the key for links only once a minute."""
     deployed.restart("SendEmail")
@@ -610,13 +643,28 @@ def feedback_on_a_reminder(deployed: Deployed) -> Iterator[Answer]:
         yield deployed.call("MailFeedback", sns_event(event))
 
 
-def publication(deployed: Deployed) -> Iterator[Answer]:
+def feedback_on_a_confirmation(deployed: Deployed) -> Iterator[Answer]:
+    """Process the bounce of a confirmation: only for a confirmation is the record of a change read."""
+    subscriber = signed_up(deployed)
+    confirm(deployed, subscriber)
+    event = deployed.shop.bounce_of(subscriber, "sign_up")
+    for _ in range(2):
+        yield deployed.call("MailFeedback", sns_event(event))
+
+
+def publication_to_confirm(deployed: Deployed) -> Iterator[Answer]:
+    """Tell a sign-up: EventPublisher puts a request to confirm the sign-up into the queue of renewals. The table has no
+    such sign-up, so that nobody is mailed."""
+    return publication(deployed, "created")
+
+
+def publication(deployed: Deployed, what: str = "paused") -> Iterator[Answer]:
     """Tell a change on request: EventPublisher reads the row and the periods, and puts the event on the bus. The row is
     of an earlier test, so that no stream has anything to tell meanwhile."""
     row = deployed.shop.subscriptions.scan(Limit=1, ConsistentRead=True)["Items"][0]
     at = datetime.now(UTC).isoformat()
     item = {"subscription_id": row["subscription_id"], "change": f"{at}/0", "at": at, "by": "a test"}
-    stream = deployed.stream("Changes", item | {"what": "paused", "details": {}})
+    stream = deployed.stream("Changes", item | {"what": what, "details": {}})
     for _ in range(2):
         yield deployed.call("EventPublisher", stream)
 
@@ -712,6 +760,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("ProcessPaymentRole", "dynamodb:BatchGetItem", "table/<Subscriptions>"): payment_that_was_begun,
     Grant("ProcessPaymentRole", "dynamodb:BatchGetItem", "table/<Changes>"): payment_that_was_begun,
     Grant("ProcessPaymentRole", "dynamodb:ConditionCheckItem", "table/<Changes>"): payment,
+    Grant("ProcessPaymentRole", "dynamodb:Query", "table/<Changes>"): confirmation_asked,
     Grant("ProcessPaymentRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): payment_by_a_new_process,
     Grant("GenerateReceiptRole", "dynamodb:GetItem", "table/<Renewals>"): receipt,
     Grant("GenerateReceiptRole", "dynamodb:UpdateItem", "table/<Renewals>"): receipt,
@@ -722,6 +771,10 @@ PROBES: dict[Grant, Probe] = {
     Grant("SendEmailRole", "dynamodb:BatchGetItem", "table/<Subscriptions>"): mail,
     Grant("SendEmailRole", "dynamodb:GetItem", "table/<Subscriptions>"): reminder,
     Grant("SendEmailRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): reminder,
+    Grant("SendEmailRole", "dynamodb:ConditionCheckItem", "table/<Subscriptions>"): confirmation,
+    Grant("SendEmailRole", "dynamodb:Query", "table/<Renewals>"): confirmation,
+    Grant("SendEmailRole", "dynamodb:Query", "table/<Changes>"): confirmation,
+    Grant("SendEmailRole", "dynamodb:UpdateItem", "table/<Changes>"): confirmation,
     Grant("SendEmailRole", "s3:GetObject", "<Receipts>/receipts/*"): mail,
     Grant("SendEmailRole", "secretsmanager:GetSecretValue", "<ReceiptLinkKey>"): mail_by_a_new_process,
     Grant("SendEmailRole", "ses:SendRawEmail", "identity/*"): mail,
@@ -798,6 +851,9 @@ PROBES: dict[Grant, Probe] = {
     Grant("MailFeedbackRole", "dynamodb:UpdateItem", "table/<Renewals>"): feedback,
     Grant("MailFeedbackRole", "dynamodb:GetItem", "table/<Subscriptions>"): feedback_on_a_reminder,
     Grant("MailFeedbackRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): feedback,
+    Grant("MailFeedbackRole", "dynamodb:GetItem", "table/<Changes>"): feedback_on_a_confirmation,
+    Grant("MailFeedbackRole", "dynamodb:UpdateItem", "table/<Changes>"): feedback_on_a_confirmation,
+    Grant("EventPublisherRole", "sqs:SendMessage", "<RenewalQueue>"): publication_to_confirm,
     Grant("EventPublisherRole", "dynamodb:Query", "table/<Subscriptions>"): publication,
     Grant("EventPublisherRole", "dynamodb:Query", "table/<Renewals>"): publication,
     Grant("EventPublisherRole", "sqs:SendMessage", "<DeliveriesQueue>"): publication_to_an_address,

@@ -8,6 +8,8 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from renewals.domain.errors import Overtaken
+from renewals.domain.renewal import Mail, MailState, mail_token
+from renewals.domain.renewal_items import item_of
 from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.register import Register
 from tests.fake_aws import error
@@ -188,6 +190,18 @@ def test_nothing_is_cleared_where_nothing_stands_against_the_address(shop: World
     shop.edit(customer_email="nobody")
     assert "customer_email is not a mail address" in squeezed(command(*CLEAR))
     assert not shop.dynamodb.items("changes")
+
+
+def test_a_confirmation_that_failed_alone_can_be_cleared(shop: World, command: Any) -> None:
+    """An address at which only the confirmation of a change failed has no mark and no waiting period: the command still
+    clears the fault, so that the confirmation is asked for again."""
+    on(shop)
+    shop.edit(renewal_date="2026-02-28")
+    mail = Mail(MailState.FAILED, mail_token(None), "run", NOON, "ann@customer.example", NOON, reason="ses: Refused")
+    record = {"subscription_id": "sub_1", "change": "created", "at": NOON.isoformat(), "by": "ann", "what": "created"}
+    shop.dynamodb.put("changes", record | {"details": {}, "confirmation": item_of(mail)})
+    assert command(*CLEAR).exit_code == 0
+    assert shop.row()["mail_faults_cleared"] == 1
 
 
 def test_a_command_that_was_cut_off_is_run_again(shop: World, command: Any, account: Account) -> None:

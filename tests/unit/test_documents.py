@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from renewal_audit.findings import Difference
+from renewals.domain.confirmations import CONFIRMATIONS
+from renewals.domain.offers import REMINDERS
 from renewals.domain.renewal import MailKind
 from renewals.domain.row_attributes import ROW_ATTRIBUTES
 from scripts.oncall.__main__ import main
@@ -176,8 +178,8 @@ def test_each_attribute_of_a_row_is_documented() -> None:
 
 
 def test_each_mail_of_a_renewal_has_a_subject() -> None:
-    """Each kind of mail has a subject, except the two reminders, which have their own."""
-    assert set(MailKind) - set(message._SUBJECTS) == {MailKind.UPCOMING, MailKind.CARD_EXPIRES}
+    """Each kind of mail has a subject, except the two reminders and the confirmations, which have their own."""
+    assert set(MailKind) - set(message._SUBJECTS) == {*REMINDERS, *CONFIRMATIONS}
 
 
 def test_each_difference_of_the_audit_is_documented() -> None:

@@ -33,6 +33,8 @@ SETTINGS = {
     "CHANGES_TABLE": "changes",
     "EVENT_BUS_NAME": "acme-prod",
     "UNREADABLE_QUEUE_URL": "https://sqs/unreadable",
+    "RENEWAL_QUEUE_URL": "https://sqs/renewals",
+    "CONFIRMATIONS": "",
     "DELIVERIES_QUEUE_URL": "",
     "DEPLOYMENT": DEPLOYMENT,
     "TIME_ZONE": "UTC",
@@ -55,7 +57,7 @@ class Publisher:
         monkeypatch.setattr(aws, "events", lambda: self.bus)
         monkeypatch.setattr(aws, "sqs", lambda: self.unreadable)
         monkeypatch.setattr(telemetry, "count", self._count)
-        for name in ("_reader", "_envelopes", "_outlets"):
+        for name in ("_reader", "_envelopes", "_ledger", "_outlets"):
             monkeypatch.setattr(app, name, cache(getattr(app, name).__wrapped__))
 
     def _count(self, name: str, by: int = 1) -> None:

@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -14,6 +14,7 @@ from renewals.domain import mail_tags
 from renewals.domain.errors import BadEvent
 from renewals.domain.mail_tags import Tagged
 from renewals.domain.timeline import timeline
+from renewals.ledger.confirmation_records import ConfirmationRecords
 from renewals.ledger.reminder_records import Records
 from renewals.runtime import aws
 from tests.fakes import DUE, LATER, NOON, Cut, World
@@ -37,7 +38,9 @@ def _event(kind: str, said: Json, sent: Json, at: datetime = NOON + timedelta(mi
 
 
 def _feedback(shop: World, now: datetime) -> Feedback:
-    return Feedback(shop.ledger, Records(cast("Any", shop.dynamodb), "subscriptions"), now)
+    client: Any = shop.dynamodb
+    confirmed = ConfirmationRecords(client, subscriptions="subscriptions", changes="changes")
+    return Feedback(shop.ledger, Records(client, "subscriptions"), lambda: confirmed, now)
 
 
 def _take(shop: World, event: Json, now: datetime = NOON + LATER) -> str:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renewals.domain.addresses import BadAddress, deliverable
+from renewals.domain.confirmations import CONFIRMATIONS
 from renewals.domain.offers import REMINDERS
 from renewals.domain.printable import line
 from renewals.domain.renewal import MailKind, Status
@@ -116,8 +117,8 @@ def test_the_reason_is_told_as_far_as_it_may_be(code: str | None, why: str) -> N
 
 
 def test_each_kind_of_mail_has_a_subject() -> None:
-    """Every kind of mail has a subject, apart from reminders, which name the plan and the day in their own subject."""
-    assert set(message._SUBJECTS) == set(MailKind) - set(REMINDERS)
+    """Every kind of mail has a subject, apart from reminders and confirmations, which have subjects of their own."""
+    assert set(message._SUBJECTS) == set(MailKind) - {*REMINDERS, *CONFIRMATIONS}
 
 
 @pytest.mark.parametrize(("kind", "ended"), [("canceled", "canceled"), ("unpaid", "suspended")])

@@ -33,7 +33,7 @@ from datetime import timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Never, cast
 
 import pytest
 
@@ -298,6 +298,10 @@ def _resend(shop: World) -> str:
     raise AssertionError("resend-mail ended without starting the workflow")
 
 
+def _no_confirmations() -> Never:
+    raise AssertionError("the mail belongs to a renewal")
+
+
 def _bounce(shop: World) -> str:
     renewal = _renewal(shop)
     name = next((name for name, mail in renewal.mails.items() if mail.token == TOKEN and mail.state != "failed"), None)
@@ -305,7 +309,8 @@ def _bounce(shop: World) -> str:
         return ""
     tagged = Tagged("sub_1", "cus_1", DAY, name, renewal.mails[name].token)
     word = Word(FaultKind.BOUNCED, LATER, "Permanent", tagged)
-    Feedback(shop.ledger, reminder_records.Records(cast("Any", shop.dynamodb), "subscriptions"), LATER).take(word)
+    client: Any = shop.dynamodb
+    Feedback(shop.ledger, reminder_records.Records(client, "subscriptions"), _no_confirmations, LATER).take(word)
     after = shop.items()[DAY]
     where = "parked" if "parked" in after else "open" if "unfinished" in after else "shut"
     return f"{after['status']} {after.get('notice', '-')} {where}"

@@ -522,6 +522,7 @@ def test_functions_get_their_settings() -> None:
             "SELLER_TAX_ID": "",
             "DUNNING_DAYS": "1,3,5,7",
             "DUNNING_ENDS_AS": "canceled",
+            "CONFIRMATIONS": "sign_up,cancellation,resumption,changed_terms",
         },
         "GenerateReceipt": {
             "RENEWALS_TABLE": "<Renewals>",
@@ -531,6 +532,8 @@ def test_functions_get_their_settings() -> None:
         "SendEmail": {
             "DYNAMODB_TABLE": "<Subscriptions>",
             "RENEWALS_TABLE": "<Renewals>",
+            "CHANGES_TABLE": "<Changes>",
+            "CONFIRMATIONS": "sign_up,cancellation,resumption,changed_terms",
             "S3_BUCKET": "<Receipts>",
             "SENDER_EMAIL": "bills@acme.test",
             "SELLER_NAME": "Example Ltd",
@@ -609,6 +612,7 @@ def test_functions_get_their_settings() -> None:
         "MailFeedback": {
             "DYNAMODB_TABLE": "<Subscriptions>",
             "RENEWALS_TABLE": "<Renewals>",
+            "CHANGES_TABLE": "<Changes>",
             "TIME_ZONE": "Asia/Kolkata",
         },
         "EventDeliverer": {
@@ -623,6 +627,8 @@ def test_functions_get_their_settings() -> None:
             "RENEWALS_TABLE": "<Renewals>",
             "CHANGES_TABLE": "<Changes>",
             "GRACE_DAYS": "7",
+            "CONFIRMATIONS": "sign_up,cancellation,resumption,changed_terms",
+            "RENEWAL_QUEUE_URL": "<RenewalQueue>",
             "EVENT_BUS_NAME": "<EventBus>",
             "DELIVERIES_QUEUE_URL": "",
             "UNREADABLE_QUEUE_URL": "<UnreadableRecordsQueue>",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -10,10 +10,12 @@ from decimal import Decimal
 
 from renewals.domain import subscription, wording
 from renewals.domain.errors import BadRow
-from renewals.domain.item_values import Item, Value
+from renewals.domain.item_values import Item, Value, fields, moment, several, text
 from renewals.domain.mail_faults import FaultKind
+from renewals.domain.renewal import Mail
+from renewals.domain.renewal_items import mail_from
 from renewals.domain.row_attributes import without_personal_data
-from renewals.domain.worded import Unknown, Worded
+from renewals.domain.worded import Unknown, Worded, member
 
 type Details = Mapping[str, tuple[Value, Value]]
 """The changed attributes, each with its value before and after; None if the row had or has no such attribute."""
@@ -36,6 +38,16 @@ class ChangeKind(Worded):
     MAIL_CLEARED = "mail_cleared", "allowed mail to the customer again"
 
 
+CONFIRMATION = "confirmation"
+"""The attribute of a change's record with the record of the mail that confirms the change."""
+
+EARLIER_CONFIRMATIONS = "earlier_confirmations"
+"""The attribute of a change's record with the records of confirmations that failed and were tried again."""
+
+IMPORTED = "imported"
+"""The attribute of a creation's record that is true if the subscription was imported. An import mails nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A change on request.
@@ -45,12 +57,45 @@ class Change:
         by: The person or the program behind the request.
         what: The kind of the change.
         details: The changed attributes, before and after.
+        key: The place of the record among the records of the subscription.
+        is_import: Whether the change is the creation of an imported subscription.
+        mail: The mail that confirms the change; None if no mail was claimed.
+        earlier_mails: Confirmations that failed and were tried again, oldest first.
     """
 
     at: datetime
     by: str
     what: ChangeKind | Unknown
     details: Details
+    key: str = ""
+    is_import: bool = False
+    mail: Mail | None = None
+    earlier_mails: Sequence[Mail] = ()
+
+
+def change_from(item: Item) -> Change:
+    """Read the record of a change. Raises KeyError, TypeError or ValueError if the item was not written by this
+    system."""
+    return Change(
+        moment(item, "at"),
+        text(item, "by"),
+        member(ChangeKind, text(item, "what")),
+        {name: _pair(each) for name, each in fields(item, "details").items()},
+        text(item, "change"),
+        item.get(IMPORTED) is True,
+        mail_from(fields(item, CONFIRMATION)) if CONFIRMATION in item else None,
+        [mail_from(fields({"a mail": each}, "a mail")) for each in several(item, EARLIER_CONFIRMATIONS)]
+        if EARLIER_CONFIRMATIONS in item
+        else (),
+    )
+
+
+def _pair(kept: Value) -> tuple[Value, Value]:
+    """Return the value before and the value after. Raises TypeError and ValueError for a stored value without both."""
+    if not isinstance(kept, list):
+        raise TypeError("no list")
+    old, new = kept
+    return old, new
 
 
 _DISPUTE = "the dispute "

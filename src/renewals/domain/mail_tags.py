@@ -22,8 +22,9 @@ class Tagged:
     """The identity of a mail.
 
     Attributes:
-        renewal_date: the mail's billing period, YYYY-MM-DD.
-        mail: the mail's name, as receipt_1, or the kind of a reminder.
+        renewal_date: the mail's billing period, YYYY-MM-DD; empty for the confirmation of a change.
+        mail: the mail's name, as receipt_1, or the kind of a reminder or of a confirmation.
+        change: the key of the confirmed change; empty for every other mail.
     """
 
     subscription_id: str
@@ -31,6 +32,10 @@ class Tagged:
     renewal_date: str
     mail: str
     token: str
+    change: str = ""
+
+
+_NAMES = tuple(field.name for field in fields(Tagged))
 
 
 def tags(tagged: Tagged) -> list[MessageTagTypeDef]:
@@ -40,7 +45,8 @@ def tags(tagged: Tagged) -> list[MessageTagTypeDef]:
     128, the length of the longest id, and SES allows 256:
     https://docs.aws.amazon.com/ses/latest/APIReference/API_MessageTag.html
     """
-    return [{"Name": name, "Value": _encoded(value)} for name, value in asdict(tagged).items()]
+    told = {name: value for name, value in asdict(tagged).items() if value}  # SES refuses an empty value
+    return [{"Name": name, "Value": _encoded(value)} for name, value in told.items()]
 
 
 def read(told: object) -> Tagged | None:
@@ -50,7 +56,10 @@ def read(told: object) -> Tagged | None:
         return None
     values: dict[str, list[str]] = told
     try:
-        return Tagged(**{field.name: _decoded(values[field.name][0]) for field in fields(Tagged)})
+        told = {name: _decoded(values[name][0]) for name in _NAMES if name in values}
+        if "change" in told:
+            told["renewal_date"] = ""
+        return Tagged(**told)
     except (KeyError, IndexError, TypeError, ValueError, binascii.Error):
         return None
 

@@ -5,7 +5,8 @@ from enum import StrEnum
 
 
 class PaymentOutcome(StrEnum):
-    """The result of a request to renew, to remind or to settle refunds. The result selects the tasks that follow."""
+    """The result of a request to renew, to remind, to confirm changes or to settle refunds. The result selects the
+    tasks that follow."""
 
     PAID = "paid"
     RECEIPTED = "receipted"
@@ -18,6 +19,7 @@ class PaymentOutcome(StrEnum):
     FAILED = "failed"
     REFUNDED = "refunded"
     REMIND = "remind"
+    CONFIRM = "confirm"
 
 
 class MailOutcome(StrEnum):

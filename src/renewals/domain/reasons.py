@@ -58,6 +58,7 @@ class Reason(Worded):
     CHARGING_IS_OFF = "charging_is_off", "charging is turned off"
     GATEWAY_ACCOUNT = "gateway_account", "the gateway rejects our account or key"
     PROCESSING = "processing", "the bank has not decided about the payment yet"
+    NOTHING_TO_CONFIRM = "nothing_to_confirm", "no confirmation of a change is owed to the customer"
     NOTHING_TO_REMIND_OF = "nothing_to_remind_of", "no reminder is owed to the customer"
     NOT_PAID = "not_paid", "the period is not paid, and therefore has no refunds"
     ONLY_BY_THE_PAGE = "only_by_the_page", "only the customer's page may make this request"

@@ -69,7 +69,8 @@ class MailState(StrEnum):
 class MailKind(Worded):
     """The message of a mail to the customer. The words complete "Mailed ...".
 
-    The mail of a renewal is named by its kind and a number (mail_name), a reminder by its kind alone.
+    The mail of a renewal is named by its kind and a number (mail_name), a reminder and the confirmation of a change by
+    their kinds alone.
     """
 
     RECEIPT = "receipt", "the receipt"
@@ -83,6 +84,10 @@ class MailKind(Worded):
     REFUND_FAILED = "refund_failed", "the notice that the refund failed"
     UPCOMING = "upcoming", "the reminder of the next renewal"
     CARD_EXPIRES = "card_expires", "the request to update the card before the next charge"
+    SIGN_UP = "sign_up", "the confirmation of the sign-up"
+    CANCELLATION = "cancellation", "the confirmation of the cancellation"
+    RESUMPTION = "resumption", "the confirmation of the resumption"
+    CHANGED_TERMS = "changed_terms", "the confirmation of the new price, plan or interval"
 
     @classmethod
     def of(cls, name: object) -> MailKind | Unknown:

@@ -47,6 +47,8 @@ class Asks(StrEnum):
     """Nothing is charged: the customer gets a reminder of the period, if a reminder is owed."""
     SETTLE_REFUNDS = "subscription.refunds"
     """Nothing is charged: the gateway is asked about the refunds of the period."""
+    CONFIRM = "subscription.confirmation"
+    """Nothing is charged: the customer gets the owed confirmations of changes."""
     OPEN_CARD_PAGE = "customer.open_card_page"
     TAKE_CARD = "customer.take_card"
     CONFIRM_ON_SESSION = "customer.confirm_on_session"

@@ -22,7 +22,7 @@ from renewals.domain.renewal_items import renewal_from
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.domain.timeline_disputes import disputes_told
 from renewals.domain.timeline_entries import Entry, EntryKind, Told
-from renewals.domain.timeline_mails import address_marked, mails_told, reminders_told
+from renewals.domain.timeline_mails import address_marked, confirmations_told, mails_told, reminders_told
 from renewals.domain.worded import Unknown, member
 
 if TYPE_CHECKING:
@@ -65,8 +65,10 @@ def timeline(
         today: The day on which the timeline is read. If the subscription has reached its end by this day, the end has
             an entry even before the sweep writes the new status. Without `today`, only a written end has an entry.
     """
+    changes = [*changes]
     entries = [Entry(change.at, change.what, change_in_words(change), by=change.by) for change in changes]
     entries += reminders_told(row)
+    entries += confirmations_told(changes)
     entries += address_marked(row)
     entries += _over(row, zone, today)
     for item in items:

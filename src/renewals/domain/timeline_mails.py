@@ -5,10 +5,11 @@ Every mail address is masked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from renewals.domain import item_values, mail_faults, reasons, reminders, wording
+from renewals.domain import confirmations, item_values, mail_faults, reasons, reminders, wording
 from renewals.domain.addresses import masked
+from renewals.domain.changes import Change
 from renewals.domain.item_values import Item, storable
 from renewals.domain.mail_faults import FaultKind
 from renewals.domain.offers import REMINDERS
@@ -38,6 +39,15 @@ def reminders_told(row: Item) -> Iterator[Entry]:
             continue
         if told[0].tzinfo is not None:
             yield Entry(*told, period)
+
+
+def confirmations_told(changes: Iterable[Change]) -> Iterator[Entry]:
+    """Tell every mail that confirms a change, and failed earlier mails."""
+    for change in changes:
+        kind = confirmations.kind_of(change)
+        mails = [*change.earlier_mails, *([change.mail] if change.mail else [])]
+        if kind is not None:
+            yield from (Entry(*_mailed(kind, mail)) for mail in mails)
 
 
 def address_marked(row: Item) -> Iterator[Entry]:

@@ -1,9 +1,8 @@
 """The records of changes in the changes table: the changed attributes, the time and the origin of each change.
 
 A record lies under the subscription's id and the time of the change. The record of the creation has "created" in place
-of the time, so that a second creation of the same subscription fails. For the same reason, the record of a change that
-an object of the gateway has caused has the object's id in place of the time. A record is written in one transaction
-with the change.
+of the time, so that a second creation of the same subscription fails. A record is written in one transaction with the
+change.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from renewals.domain.changes import Change, ChangeKind
-from renewals.domain.item_values import Item, Value, fields, moment, storable, text
+from renewals.domain.changes import IMPORTED, Change, ChangeKind, change_from
+from renewals.domain.item_values import storable, text
 from renewals.domain.row_attributes import without_personal_data
-from renewals.domain.worded import member
 from renewals.ledger.asked_by import AskedBy
 from renewals.runtime import dynamodb
 from renewals.runtime.attribute_values import TransactAction
@@ -45,7 +43,7 @@ class ChangeRecords:
             Limit=_MOST_TOLD,
             ConsistentRead=True,
         )
-        return [_change(dynamodb.plain(item)) for item in page["Items"]], "LastEvaluatedKey" not in page
+        return [change_from(dynamodb.plain(item)) for item in page["Items"]], "LastEvaluatedKey" not in page
 
     def created(self, subscription_ids: Iterable[str]) -> set[str]:
         """Return the ids under which a subscription was ever created, even if people have deleted the row since.
@@ -59,7 +57,8 @@ class ChangeRecords:
 
     def creation(self, subscription_id: str, asked: AskedBy) -> TransactAction:
         """Return the action that records the creation. The action fails if the id was ever created before."""
-        return self._put(_item(subscription_id, ChangeKind.CREATED, asked, {}) | {"change": _CREATION})
+        imported = {IMPORTED: True} if asked.imports else {}
+        return self._put(_item(subscription_id, ChangeKind.CREATED, asked, {}) | {"change": _CREATION} | imported)
 
     def record(
         self, subscription_id: str, what: ChangeKind, asked: AskedBy, details: Mapping[str, tuple[object, object]]
@@ -77,7 +76,7 @@ def _item(
 ) -> dict[str, object]:
     return {
         "subscription_id": subscription_id,
-        "change": f"cause/{asked.cause}" if asked.cause else f"{storable(asked.now)}/{uuid4().hex[:8]}",
+        "change": f"{asked.now.isoformat(timespec='microseconds')}/{uuid4().hex[:8]}",
         "at": asked.now,
         "by": asked.by,
         "what": what,
@@ -85,16 +84,3 @@ def _item(
             name: [without_personal_data(name, storable(each)) for each in pair] for name, pair in details.items()
         },
     }
-
-
-def _change(item: Item) -> Change:
-    details = {name: _pair(each) for name, each in fields(item, "details").items()}
-    return Change(moment(item, "at"), text(item, "by"), member(ChangeKind, text(item, "what")), details)
-
-
-def _pair(kept: Value) -> tuple[Value, Value]:
-    """Return the value before and the value after. Raises TypeError and ValueError for a stored value without both."""
-    if not isinstance(kept, list):
-        raise TypeError("no list")
-    old, new = kept
-    return old, new

@@ -1,0 +1,177 @@
+"""Confirmations: the mails that tell a customer of a change of the subscription, once for each change. Pure.
+
+A sign-up, a cancellation, a resumption and a change of price, plan or interval are confirmed, whoever asked for the
+change. A change has a record in the changes table, and the record of the change's mail is kept with the record of the
+change. Rows that are written by hand and imported rows have no such record, and are not confirmed.
+
+A confirmation is only owed while the confirmation is true. Of several changes that undo or replace each other, only the
+latest change is confirmed: a cancellation that was withdrawn before its mail went out is not confirmed. The mail about
+a changed price names the price before all changes that the customer was not told of.
+
+Decision: D331 (DECISIONS.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from renewals.domain import mail_faults
+from renewals.domain.changes import Change, ChangeKind, is_of_dispute
+from renewals.domain.errors import BadRow
+from renewals.domain.renewal import MailKind, MailState
+from renewals.domain.subscription import Subscription, SubscriptionStatus, parse
+
+if TYPE_CHECKING:
+    from renewals.domain.item_values import Item, Value
+
+CONFIRMATIONS = (MailKind.SIGN_UP, MailKind.CANCELLATION, MailKind.RESUMPTION, MailKind.CHANGED_TERMS)
+"""The kinds of mails that confirm a change."""
+
+_FRESH = timedelta(days=1)
+"""A change of which nobody was mailed for so long is not confirmed any more."""
+
+_TRIED_AGAIN = timedelta(days=40)
+"""A confirmation that could not be mailed is tried again at a corrected address for so long."""
+
+_TERMS = ("amount", "currency", "plan", "interval", "interval_count")
+_OF_LIFE: dict[str, MailKind | None] = {
+    ChangeKind.CREATED: MailKind.SIGN_UP,
+    ChangeKind.CANCELED: MailKind.CANCELLATION,
+    ChangeKind.ENDING: MailKind.CANCELLATION,
+    ChangeKind.RESUMED: MailKind.RESUMPTION,
+    ChangeKind.PAUSED: None,
+}
+"""The changes that decide whether a subscription goes on, each with its confirmation. The latest of these changes makes
+the confirmations of the earlier changes untrue. A pause is not confirmed."""
+
+
+def wanted(parameter: str) -> frozenset[str]:
+    """Return the kinds that the parameter Confirmations names."""
+    return frozenset(filter(None, parameter.split(",")))
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """A mail about a change.
+
+    Attributes:
+        kind: a member of CONFIRMATIONS.
+        change: the change that the mail confirms.
+        subscription: the subscription as the row stands.
+        before: the subscription with the price, plan and interval that the customer was last told of; None unless the
+            kind is CHANGED_TERMS.
+    """
+
+    kind: MailKind
+    change: Change
+    subscription: Subscription
+    before: Subscription | None = None
+
+
+def kind_of(change: Change) -> MailKind | None:
+    """Return the kind of mail that confirms the change; None for a change without a confirmation.
+
+    An imported subscription is not confirmed. The end by a dispute is not confirmed, because the customer asked the
+    bank and not the seller.
+    """
+    if change.is_import or is_of_dispute(change.by):
+        return None
+    if change.what is ChangeKind.EDITED:
+        return MailKind.CHANGED_TERMS if _terms_before(change) else None
+    return _OF_LIFE.get(change.what)
+
+
+def may_owe_mail(change: Change, kinds: Collection[str]) -> bool:
+    """Whether somebody must look for owed confirmations after the change: the change is of a confirmed kind, or a
+    customer whose mail failed may be mailed again."""
+    is_about_address = change.what is ChangeKind.MAIL_CLEARED or "customer_email" in change.details
+    return kind_of(change) in kinds or (bool(kinds) and is_about_address)
+
+
+def owed(
+    row: Item, changes: Sequence[Change], kinds: Collection[str], now: datetime, *, tested: bool
+) -> list[Confirmation]:
+    """Return the confirmations that are true of the row now and still need work: never sent, still recorded as being
+    sent, or failed at an earlier address.
+
+    Args:
+        row: the subscription's row.
+        changes: the records of the subscription's changes, in any order.
+        kinds: the kinds of mails that the deployment sends.
+        now: the moment of the subscription.
+        tested: whether a test clock sets the moment. The moments of changes are then not compared with `now`, because
+            somebody may move the test clock between the change and the mail.
+    """
+    try:
+        subscription = parse(row)
+    except BadRow:
+        return []
+
+    def needs_work(change: Change) -> bool:
+        mail = change.mail
+        if mail is None:
+            return tested or now - change.at < _FRESH
+        if mail.state is MailState.FAILED:
+            in_vain = mail_faults.is_in_vain(mail, mail_faults.address_of(row))
+            return not in_vain and (tested or now - change.at < _TRIED_AGAIN)
+        return mail.state is MailState.SENDING
+
+    latest = sorted(changes, key=_moment, reverse=True)
+    true = [*_of_life(latest, subscription), *_of_terms(latest, subscription, needs_work)]
+    return [each for each in true if each.kind in kinds and needs_work(each.change)]
+
+
+def _moment(change: Change) -> tuple[bool, datetime]:
+    """Return the place of a change among all changes. The creation is the first change, although a test clock may have
+    dated later changes before the creation."""
+    return change.what is not ChangeKind.CREATED, change.at
+
+
+def _of_life(latest: Sequence[Change], subscription: Subscription) -> Iterator[Confirmation]:
+    """Yield the confirmation of the latest change that decides whether the subscription goes on, if the row agrees."""
+    change = next((each for each in latest if each.what in _OF_LIFE), None)
+    kind = kind_of(change) if change is not None else None
+    if change is None or kind is None:
+        return
+    ends = subscription.status is SubscriptionStatus.CANCELED or (
+        change.what is ChangeKind.ENDING and subscription.status.is_live and subscription.cancel_at is not None
+    )
+    if ends if kind is MailKind.CANCELLATION else subscription.status.is_live:
+        yield Confirmation(kind, change, subscription)
+
+
+def _of_terms(
+    latest: Sequence[Change], subscription: Subscription, needs_work: Callable[[Change], bool]
+) -> Iterator[Confirmation]:
+    """Yield the confirmation of the latest change of price, plan or interval, if the row has other terms than the
+    customer knows."""
+    changes = [each for each in latest if kind_of(each) is MailKind.CHANGED_TERMS]
+    goes_on = subscription.status.is_live or subscription.status is SubscriptionStatus.PAUSED
+    if not changes or not goes_on:
+        return
+    known = dict(_terms_before(changes[0]))
+    for earlier in changes[1:]:
+        if not needs_work(earlier) or (earlier.mail is not None and earlier.mail.state is MailState.SENDING):
+            break
+        known |= _terms_before(earlier)
+    row = {name: value for name, value in {**subscription.row, **known}.items() if value is not None}
+    try:
+        before = parse(row)
+    except BadRow:  # earlier terms that somebody wrote by hand
+        return
+    if _terms(before) != _terms(subscription):
+        yield Confirmation(MailKind.CHANGED_TERMS, changes[0], subscription, before)
+
+
+def _terms_before(change: Change) -> Mapping[str, Value]:
+    """Return the terms before the change that the change replaced. The currency is recorded beside each changed amount,
+    and counts only if the currency differs."""
+    return {name: old for name in _TERMS if name in change.details for old, new in [change.details[name]] if old != new}
+
+
+def _terms(subscription: Subscription) -> tuple[object, ...]:
+    schedule = subscription.schedule
+    return subscription.amount, subscription.currency, subscription.plan, schedule.interval, schedule.count

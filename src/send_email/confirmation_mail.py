@@ -1,0 +1,230 @@
+"""The mail that confirms a change, in the customer's language.
+
+The texts stand in the catalogues renewals/language/catalogues/notices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from renewals.domain import printable
+from renewals.domain.changes import ChangeKind
+from renewals.domain.renewal import MailKind
+from renewals.domain.subscription import SubscriptionStatus
+from renewals.language import Words, words
+from send_email import message
+
+if TYPE_CHECKING:
+    from datetime import date, tzinfo
+    from email.message import EmailMessage
+
+    from renewals.domain.confirmations import Confirmation
+    from renewals.domain.preview import NextCharge
+    from renewals.domain.subscription import Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Seller:
+    """The seller. page: the URL of the customer page; empty without a page."""
+
+    name: str
+    page: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """The payments ahead.
+
+    Attributes:
+        charges: the next two payments, as far as the payments can be told.
+        is_open: whether a payment that began before is not settled.
+        zone: the business's time zone.
+    """
+
+    charges: tuple[NextCharge, ...]
+    is_open: bool
+    zone: tzinfo
+
+
+def confirmation_mail(
+    confirmation: Confirmation, ahead: Ahead, *, seller: Seller, sender: str, to: str
+) -> EmailMessage:
+    """Compose the mail.
+
+    Args:
+        confirmation: the change, and the subscription as the row stands.
+        ahead: the payments ahead.
+        seller: the seller at the end of the mail.
+        sender, to: deliverable addresses.
+    """
+    writing = _Writing(words(confirmation.subscription.locale), confirmation, ahead, seller)
+    return message._message(writing.letter(), sender, to)
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """The writing of a mail."""
+
+    say: Words
+    confirmation: Confirmation
+    ahead: Ahead
+    seller: Seller
+
+    def letter(self) -> message._Letter:
+        subscription, kind = self.confirmation.subscription, self.confirmation.kind
+        charges = self.ahead.charges
+        paragraphs = {
+            MailKind.SIGN_UP: self._signed_up,
+            MailKind.CANCELLATION: self._canceled,
+            MailKind.RESUMPTION: self._resumed,
+            MailKind.CHANGED_TERMS: self._changed,
+        }[kind](charges)
+        page = self.seller.page
+        return message._Letter(
+            subject=self._said(f"notices.subject_{kind}", plan=self._plan),
+            name=subscription.customer_name,
+            paragraphs=paragraphs,
+            link=(self._said("notices.link"), page) if page else None,
+            facts=self._facts(charges),
+            seller=_line(self.seller.name),
+        )
+
+    def _signed_up(self, charges: tuple[NextCharge, ...]) -> list[str]:
+        return [
+            self._said("notices.sign_up_told", plan=self._plan),
+            *self._what_follows(charges),
+            self._way_to_cancel(),
+        ]
+
+    def _resumed(self, charges: tuple[NextCharge, ...]) -> list[str]:
+        return [
+            self._said("notices.resumption_told", plan=self._plan),
+            *self._what_follows(charges),
+            self._way_to_cancel(),
+        ]
+
+    def _canceled(self, charges: tuple[NextCharge, ...]) -> list[str]:
+        """Say when the subscription ends, and whether money is still charged. A charge that began before the
+        cancellation may still succeed at the bank."""
+        subscription = self.confirmation.subscription
+        if subscription.status is SubscriptionStatus.CANCELED and not self._ends_later:
+            told = self._said("notices.cancellation_now_told", plan=self._plan)
+        else:
+            told = self._said("notices.cancellation_told", plan=self._plan, day=self._last_day)
+        if charges:
+            return [
+                told,
+                self._said("notices.charged_last", price=self._price(charges[0]), day=self.say.day(charges[0].on)),
+            ]
+        return [told, self._said("notices.charge_open" if self.ahead.is_open else "notices.charged_no_more")]
+
+    def _changed(self, charges: tuple[NextCharge, ...]) -> list[str]:
+        """Say what has changed. A new price counts from the first payment that has the new price: a price that a
+        reminder named, or that a begun charge has, holds for its payment."""
+        new, old = self.confirmation.subscription, self.confirmation.before
+        told = [self._said("notices.changed_terms_told", plan=self._plan)]
+        if old is not None and old.plan != new.plan:
+            told.append(self._said("notices.plan_changed", new=self._plan, old=_line(old.plan)))
+        if old is not None and (old.amount, old.currency) != (new.amount, new.currency):
+            told += self._new_price(charges, old)
+        if old is not None and _interval(old) != _interval(new):
+            told.append(self._said("notices.interval_changed"))
+        if new.cancel_at is not None:
+            told.append(self._said("notices.ends_on", day=self._last_day))
+        return [*told, self._way_to_cancel()]
+
+    def _new_price(self, charges: tuple[NextCharge, ...], old: Subscription) -> list[str]:
+        new = self.confirmation.subscription
+        prices = {"new": self._price(new), "old": self._price(old)}
+        begins = [each for each in charges if (each.amount, each.currency) == (new.amount, new.currency)]
+        before = [each for each in charges if each not in begins and (not begins or each.start < begins[0].start)]
+        if begins:
+            told = [self._said("notices.price_from", day=self.say.day(begins[0].start), **prices)]
+        elif new.cancel_at is None:
+            told = [self._said("notices.price_later", **prices)]
+        else:
+            told = []
+        return told + [self._charged("notices.price_still", each) for each in before[:1]]
+
+    def _what_follows(self, charges: tuple[NextCharge, ...]) -> list[str]:
+        """Say when money is charged next, when the subscription ends if its end is set, and how to cancel."""
+        subscription = self.confirmation.subscription
+        told = []
+        if subscription.status is SubscriptionStatus.PAST_DUE:
+            told.append(self._said("notices.past_due"))
+        elif charges:
+            key = "notices.charged_on" if subscription.cancel_at is None or len(charges) > 1 else "notices.charged_last"
+            told.append(self._charged(key, charges[0]))
+        if subscription.cancel_at is not None:
+            told.append(self._said("notices.ends_on", day=self._last_day))
+        return [*told, self._way_to_cancel()]
+
+    def _charged(self, key: str, charge: NextCharge) -> str:
+        return self._said(key, price=self._price(charge), day=self.say.day(charge.on))
+
+    def _way_to_cancel(self) -> str:
+        if self.seller.page:
+            return self._said("notices.cancel_page")
+        return self._said("notices.cancel_contact", seller=_line(self.seller.name))
+
+    def _facts(self, charges: tuple[NextCharge, ...]) -> list[tuple[str, str]]:
+        subscription, before = self.confirmation.subscription, self.confirmation.before
+        schedule = subscription.schedule
+        facts = [(self._said("notices.plan"), self._plan), (self._said("notices.price"), self._money(subscription))]
+        if before is not None and (before.amount, before.currency) != (subscription.amount, subscription.currency):
+            facts.append((self._said("notices.old_price"), self._money(before)))
+        if schedule.count == 1:
+            facts.append((self._said("notices.period"), self._said(f"notices.period_{schedule.interval}")))
+        else:
+            facts.append((self._said(f"notices.periods_{schedule.interval}"), str(schedule.count)))
+        if charges:
+            facts.append((self._said("notices.next_payment"), self.say.day(charges[0].on)))
+        if subscription.cancel_at is not None:
+            facts.append((self._said("notices.last_day"), self._last_day))
+        if self.confirmation.kind is MailKind.CANCELLATION:
+            facts.append((self._said("notices.received"), self._received))
+        return [*facts, (self._said("notices.subscription"), subscription.subscription_id)]
+
+    def _said(self, key: str, **values: str) -> str:
+        return self.say.plain(self.say.say(key, **values))
+
+    def _price(self, of: Subscription | NextCharge) -> str:
+        return self.say.price(of.amount, of.currency)
+
+    def _money(self, of: Subscription) -> str:
+        return self.say.plain(self.say.money(of.amount, of.currency))
+
+    @property
+    def _plan(self) -> str:
+        return _line(self.confirmation.subscription.plan)
+
+    @property
+    def _ends_later(self) -> bool:
+        """Whether the subscription was canceled at the end of a period, and not at once."""
+        subscription = self.confirmation.subscription
+        return self.confirmation.change.what is ChangeKind.ENDING and subscription.cancel_at is not None
+
+    @property
+    def _last_day(self) -> str:
+        end = self.confirmation.subscription.cancel_at
+        return self.say.day(_day_before(end)) if end is not None else ""
+
+    @property
+    def _received(self) -> str:
+        at = self.confirmation.change.at.astimezone(self.ahead.zone)
+        offset = f"{at:%:z}".removesuffix(":00")
+        return self._said("notices.moment", day=self.say.day(at.date()), time=f"{at:%H:%M}", offset=offset)
+
+
+def _line(text: str) -> str:
+    return printable.line(text, 200)
+
+
+def _interval(of: Subscription) -> tuple[str, int]:
+    return of.schedule.interval, of.schedule.count
+
+
+def _day_before(day: date) -> date:
+    return day - timedelta(days=1)

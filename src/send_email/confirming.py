@@ -1,0 +1,131 @@
+"""Send confirmations of changes, once for each change. The record of the change also records the mail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from renewals.domain import confirmations, mail_faults
+from renewals.domain.errors import BadRow, MailError, repeat_while_outdated
+from renewals.domain.mail_tags import Tagged
+from renewals.domain.outcomes import MailOutcome
+from renewals.domain.renewal import Mail, MailState
+from renewals.ledger.forecast import next_charges
+from send_email.confirmation_mail import Ahead, Seller, confirmation_mail
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from email.message import EmailMessage
+
+    from renewals.domain.confirmations import Confirmation
+    from renewals.domain.item_values import Item
+    from renewals.domain.subscription import Subscription
+    from renewals.ledger.confirmation_records import ConfirmationRecords
+    from renewals.ledger.table import Ledger
+    from renewals.runtime.clock import Moment
+    from send_email.post import Post
+
+_LOOKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Confirming:
+    """The confirmations that an execution sends to the customer of a subscription.
+
+    Attributes:
+        kinds: the kinds of mails that the deployment sends.
+        seller: the seller, as the mails name the seller.
+        moment: the moment of the subscription.
+    """
+
+    records: ConfirmationRecords
+    ledger: Ledger
+    post: Post
+    kinds: Collection[str]
+    seller: Seller
+    moment: Moment
+
+    def deliver(self, subscription_id: str, customer_id: str, changes: Sequence[str]) -> MailOutcome:
+        """Send the confirmations that are still true and were not sent yet.
+
+        Args:
+            subscription_id, customer_id: the subscription.
+            changes: the keys of the changes.
+
+        Returns:
+            The worst outcome of the mails, by the order of MailOutcome.
+
+        Raises:
+            MailError: a confirmation was certainly not sent, and can be tried again.
+        """
+        came = {self._one(subscription_id, customer_id, key) for key in changes}
+        return next(outcome for outcome in MailOutcome if outcome in came)
+
+    def _one(self, subscription_id: str, customer_id: str, key: str) -> MailOutcome:
+        def looked_at() -> MailOutcome:
+            return self._looked_at(subscription_id, customer_id, key)
+
+        busy = MailError("other executions keep changing this confirmation")
+        return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=busy)
+
+    def _looked_at(self, subscription_id: str, customer_id: str, key: str) -> MailOutcome:
+        row, changes = self.records.standing(subscription_id, customer_id)
+        if row is None:
+            return MailOutcome.DROPPED
+        owed = confirmations.owed(row, changes, self.kinds, self.moment.now, tested=self.moment.tested)
+        confirmation = next((each for each in owed if each.change.key == key), None)
+        return self._send(row, confirmation) if confirmation else MailOutcome.DROPPED
+
+    def _send(self, row: Item, confirmation: Confirmation) -> MailOutcome:
+        def composed(deliverable: str) -> EmailMessage:
+            mail_faults.refuse(row, required=True)
+            return confirmation_mail(
+                confirmation,
+                self._ahead(confirmation.subscription),
+                seller=self.seller,
+                sender=self.post.sender,
+                to=deliverable,
+            )
+
+        earlier = confirmation.change.mail
+        if earlier is not None and earlier.state is MailState.FAILED:
+            earlier = None  # the customer has a new address, or the faults of the address were cleared
+        place = _WithChange(self.records, row, confirmation)
+        return self.post.send(place, earlier, mail_faults.address_of(row), composed)
+
+    def _ahead(self, subscription: Subscription) -> Ahead:
+        history = self.ledger.history(subscription.subscription_id, subscription.customer_id)
+        try:
+            charges = next_charges(self.ledger, subscription.row, self.moment.today, 2).charges
+        except BadRow:  # the next period cannot be charged as the row stands: the sweep reports the row
+            charges = ()
+        return Ahead(charges, history.has_open_charge, self.moment.zone)
+
+
+@dataclass(frozen=True, slots=True)
+class _WithChange:
+    """The record of a change, as the place where the confirmation of the change is claimed and recorded."""
+
+    records: ConfirmationRecords
+    row: Item
+    confirmation: Confirmation
+
+    def tagged(self, token: str) -> Tagged:
+        kind, key = self.confirmation.kind, self.confirmation.change.key
+        return Tagged(self._id, str(self.row["customer_id"]), "", kind, token, key)
+
+    def claim(self, mail: Mail) -> None:
+        self.records.claim(self.row, self.confirmation.change, mail)
+
+    def park(self, mail: Mail) -> None:
+        self.records.claim(self.row, self.confirmation.change, mail)
+
+    def record(self, mail: Mail) -> None:
+        self.records.record(self._id, self.confirmation.change, mail)
+
+    def release(self, token: str) -> None:
+        self.records.release(self._id, self.confirmation.change, token)
+
+    @property
+    def _id(self) -> str:
+        return str(self.row["subscription_id"])

@@ -1,0 +1,531 @@
+"""A change is confirmed by one truthful mail, whoever asked for the change, and never beside the workflow."""
+
+import json
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+
+from renewals.domain.changes import ChangeKind, of_dispute
+from renewals.domain.renewal import MailKind
+from renewals.domain.timeline import timeline
+from renewals.domain.transitions import Action, NotAllowed
+from renewals.ledger.asked_by import AskedBy
+from tests.fake_aws import error
+from tests.fake_events import deliver
+from tests.fakes import LATER, NOON
+from tests.streams import record
+from tests.unit.test_event_publisher import Publisher
+from tests.unit.test_mail_feedback import bounce
+
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+SIGN_UP, CANCELED = "Your subscription to Pro", "Your subscription to Pro is canceled"
+CONTINUES, CHANGED = "Your subscription to Pro continues", "Your subscription to Pro has changed"
+
+type Json = dict[str, Any]
+
+
+class Stack:
+    """EventPublisher, the queue of renewals and the workflow, over one world."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.publisher = Publisher(patch)
+        self.shop = self.publisher.shop
+        self.queue = self.publisher.unreadable
+        self.runs = 0
+        self.configure(self.shop.confirmations, patch)
+
+    def configure(self, confirmations: str, patch: pytest.MonkeyPatch) -> None:
+        self.shop.confirmations = confirmations
+        patch.setenv("CONFIRMATIONS", confirmations)
+
+    def sign_up(
+        self, now: datetime = NOON, *, by: str = "arn:aws:iam::1:role/app", imports: bool = False, **row: Any
+    ) -> None:
+        """Create a subscription through the register, as the API does, or as an import does."""
+        self.shop.subscribe(**row)
+        new = self.shop.row()
+        self.shop.delete_row()
+        self.shop.streams.records(now)
+        self.shop.register.create(new, AskedBy(by, now, imports=imports))
+
+    def act(self, action: Action, now: datetime, by: str = "ann") -> None:
+        self.shop.register.act(self.shop.row(), action, now.date(), AskedBy(by, now))
+
+    def edit(self, now: datetime, by: str = "ann", **changes: Any) -> None:
+        self.shop.register.edit(self.shop.row(), changes, ChangeKind.EDITED, AskedBy(by, now))
+
+    def publish(self, now: datetime) -> None:
+        """Let Lambda deliver the streams to EventPublisher."""
+        deliver(self.shop.streams.records(now), self.publisher.handle)
+
+    def work(self, now: datetime) -> list[str]:
+        """Run the workflow for every message in the queue, until no message is left; return the final states."""
+        states = []
+        while received := self.queue.receive_message().get("Messages"):
+            request = json.loads(received[0]["Body"])
+            for _ in range(5):
+                self.runs += 1
+                now += LATER
+                state = self.shop.execute(request, f"run-{self.runs}", now)
+                states.append(state)
+                if state == "Success":
+                    break
+            self.queue.delete_message(ReceiptHandle=received[0]["ReceiptHandle"])
+        return states
+
+    def settle(self, now: datetime) -> list[str]:
+        """Publish, and run the workflow; return the subjects of the new mails."""
+        before = len(self.shop.mails())
+        self.publish(now)
+        self.work(now)
+        return [mail["Subject"] for mail in self.shop.mails()[before:]]
+
+    def told(self) -> list[str]:
+        """Return the timeline, in words."""
+        changes, _ = self.shop.register.changes.latest("sub_1")
+        return [entry.text for entry in timeline(self.shop.row(), self.shop.items().values(), changes, UTC)]
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch) -> Stack:
+    return Stack(monkeypatch)
+
+
+def _text(mail: EmailMessage, kind: str = "plain") -> str:
+    part = mail.get_body((kind,))
+    assert part is not None
+    return str(part.get_content()).replace("\r\n", "\n")
+
+
+def _last(stack: Stack) -> str:
+    return _text(stack.shop.mails()[-1])
+
+
+# --- each change once ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["arn:aws:sts::1:assumed-role/app/ann", "Ops/zoe", "customer"])
+def test_each_change_is_confirmed_once_whoever_asked(stack: Stack, by: str) -> None:
+    """A sign-up, a cancellation at the period's end and at once, a resumption and a new price are confirmed by one mail
+    each, whether the application, a person at a terminal or the customer asked; another look mails nobody."""
+    stack.sign_up(NOON, by=by, renewal_date="2026-02-28")
+    told = [stack.settle(NOON)]
+    changes: list[Callable[[datetime], None]] = [
+        lambda now: stack.act(Action.CANCEL_AT_PERIOD_END, now, by),
+        lambda now: stack.act(Action.RESUME, now, by),
+        lambda now: stack.edit(now, by, amount=Decimal("39.99")),
+        lambda now: stack.act(Action.CANCEL_NOW, now, by),
+    ]
+    for day, change in enumerate(changes, 1):
+        change(NOON + day * DAY)
+        told.append(stack.settle(NOON + day * DAY))
+    assert told == [[SIGN_UP], [CANCELED], [CONTINUES], [CHANGED], [CANCELED]]
+    assert stack.shop.confirm("again", NOON + 5 * DAY) == "Success"
+    assert len(stack.shop.mails()) == 5
+
+
+def test_a_record_that_is_delivered_twice_mails_once(stack: Stack) -> None:
+    """A stream delivers at least once, and so does the queue: doubled records and messages change nothing."""
+    stack.sign_up(NOON)
+    records = stack.shop.streams.records(NOON)
+    for _ in range(2):
+        deliver([each for each in records for _ in range(2)], stack.publisher.handle)
+    assert len(stack.queue.bodies) >= 2
+    stack.work(NOON)
+    assert [mail["Subject"] for mail in stack.shop.mails()] == [SIGN_UP]
+
+
+def test_a_first_charge_at_once_has_a_confirmation_and_a_receipt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sign-up whose first payment is made at once gets two mails, in either order, and both are true: the
+    confirmation names the payment that comes next when the mail is written."""
+    for charge_first in (True, False):
+        one = Stack(monkeypatch)
+        one.sign_up(NOON)
+        if charge_first:
+            one.shop.run("charge", NOON)
+        one.settle(NOON + SECOND)
+        if not charge_first:
+            one.shop.run("charge", NOON + DAY)
+        subjects = [mail["Subject"] for mail in one.shop.mails()]
+        assert sorted(subjects) == sorted([SIGN_UP, "Receipt for Pro: $29.99"])
+        confirmation = next(_text(mail) for mail in one.shop.mails() if mail["Subject"] == SIGN_UP)
+        day = "28 February 2026" if charge_first else "31 January 2026"
+        assert f"We charge $29.99 on {day}" in confirmation
+
+
+@pytest.mark.parametrize("kind", ["sign_up", "cancellation", "resumption", "changed_terms"])
+def test_each_kind_is_switched_off_by_itself(stack: Stack, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """The parameter Confirmations names the kinds that are mailed; a kind that it leaves out is never mailed."""
+    stack.configure(",".join(each for each in stack.shop.confirmations.split(",") if each != kind), monkeypatch)
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    told = {"sign_up": stack.settle(NOON)}
+    stack.act(Action.CANCEL_AT_PERIOD_END, NOON + DAY)
+    told["cancellation"] = stack.settle(NOON + DAY)
+    stack.act(Action.RESUME, NOON + 2 * DAY)
+    told["resumption"] = stack.settle(NOON + 2 * DAY)
+    stack.edit(NOON + 3 * DAY, plan="Max")
+    told["changed_terms"] = stack.settle(NOON + 3 * DAY)
+    assert {name: len(mails) for name, mails in told.items()} == {name: int(name != kind) for name in told}
+
+
+def test_no_kind_at_all_runs_no_workflow(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an empty parameter, a change puts nothing into the queue."""
+    stack.configure("", monkeypatch)
+    stack.sign_up(NOON)
+    stack.edit(NOON + SECOND, customer_email="ann@new.example")
+    stack.publish(NOON + SECOND)
+    assert stack.queue.bodies == []
+
+
+# --- who is not mailed -----------------------------------------------------------------------------------------------
+
+
+def test_an_import_mails_nobody(stack: Stack) -> None:
+    """The subscriptions of an import are recorded as created, and none of their customers is mailed."""
+    for n in range(20):
+        stack.shop.subscribe(subscription_id=f"sub_{n}")
+        new = stack.shop.dynamodb.items("subscriptions")[f"sub_{n}", "cus_1"]
+        stack.shop.dynamodb.delete("subscriptions", (f"sub_{n}", "cus_1"))
+        stack.shop.register.create(new, AskedBy("ops", NOON, imports=True))
+    stack.publish(NOON)
+    assert stack.queue.bodies == []
+    stack.shop.subscription_id = "sub_3"
+    assert stack.shop.confirm() == "Success"
+    assert stack.shop.mails() == []
+
+
+def test_rows_by_hand_and_rows_of_a_backup_mail_nobody(stack: Stack) -> None:
+    """A row that somebody writes or edits by hand is no change on request, and the record of a change that somebody
+    puts back from a backup is an old record: neither puts anything into the queue."""
+    stack.shop.subscribe()
+    stack.shop.edit(status="canceled")
+    stack.shop.edit(amount=Decimal(5), status="active")
+    stack.publish(NOON)
+    item = {"subscription_id": "sub_1", "change": "created", "at": NOON.isoformat(), "by": "ann", "what": "created"}
+    put_back = record("changes", None, item | {"details": {}}, NOON + 2 * DAY)
+    deliver([put_back], stack.publisher.handle)
+    assert stack.queue.bodies == []
+
+
+def test_a_change_of_more_than_a_day_ago_is_not_confirmed(stack: Stack) -> None:
+    """A message that lay in the dead-letter queue for days, or a change from before an upgrade, mails nobody."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    assert stack.shop.confirm("late", NOON + DAY) == "Success"
+    assert stack.shop.mails() == []
+
+
+def test_the_end_by_a_dispute_is_not_confirmed_as_a_wish(stack: Stack) -> None:
+    """A customer who disputed a payment asked the bank and not the seller: the end of the subscription is not confirmed
+    as a cancellation, and an earlier resumption is not confirmed either."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.settle(NOON)
+    stack.act(Action.CANCEL_AT_PERIOD_END, NOON + DAY)
+    stack.act(Action.RESUME, NOON + DAY + SECOND)
+    stack.act(Action.CANCEL_NOW, NOON + DAY + LATER, of_dispute("du_1"))
+    assert stack.settle(NOON + DAY + LATER) == []
+
+
+# --- the truth -------------------------------------------------------------------------------------------------------
+
+
+def test_a_withdrawn_cancellation_is_not_confirmed(stack: Stack) -> None:
+    """A cancellation that was withdrawn before its mail went out is not confirmed; the customer is told what is true
+    now."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.settle(NOON)
+    stack.act(Action.CANCEL_AT_PERIOD_END, NOON + DAY)
+    stack.act(Action.RESUME, NOON + DAY + SECOND)
+    assert stack.settle(NOON + DAY + LATER) == [CONTINUES]
+
+
+def test_a_cancellation_that_a_hand_took_back_is_not_confirmed(stack: Stack) -> None:
+    """The row decides: somebody took the end of the subscription out of the row by hand before the mail went out."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.settle(NOON)
+    stack.act(Action.CANCEL_AT_PERIOD_END, NOON + DAY)
+    row = {name: value for name, value in stack.shop.row().items() if name != "cancel_at"}
+    stack.shop.dynamodb.put("subscriptions", row)
+    assert stack.settle(NOON + DAY) == []
+
+
+def test_two_new_prices_in_a_row_are_told_as_one(stack: Stack) -> None:
+    """Of two changes in a row the second mail names the price that the customer knew, and the price of now."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.settle(NOON)
+    stack.edit(NOON + DAY, amount=Decimal("31.99"))
+    stack.edit(NOON + DAY + SECOND, amount=Decimal("35.50"))
+    assert stack.settle(NOON + DAY + LATER) == [CHANGED]
+    assert "From 28 February 2026 on, the price is $35.50 instead of $29.99." in _last(stack)
+    stack.edit(NOON + 2 * DAY, amount=Decimal("40.00"))
+    stack.settle(NOON + 2 * DAY)
+    assert "the price is $40.00 instead of $35.50." in _last(stack)
+
+
+def test_a_price_that_was_changed_back_is_not_told(stack: Stack) -> None:
+    """A price that is the same again before the mail went out is no news."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.settle(NOON)
+    stack.edit(NOON + DAY, amount=Decimal("31.99"))
+    stack.edit(NOON + DAY + SECOND, amount=Decimal("29.99"))
+    assert stack.settle(NOON + DAY + LATER) == []
+
+
+def test_other_edits_are_not_confirmed(stack: Stack) -> None:
+    """An edit of the customer's name or language is no change of the terms."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.settle(NOON)
+    stack.edit(NOON + DAY, customer_name="Ann Bee", locale="en-GB")
+    stack.publish(NOON + DAY)
+    assert stack.queue.bodies == []
+
+
+def test_a_sign_up_that_was_canceled_at_once_is_told_as_canceled(stack: Stack) -> None:
+    """A sign-up and its cancellation within the same moment are told by one mail, which says what is true."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.act(Action.CANCEL_NOW, NOON + SECOND)
+    assert stack.settle(NOON + LATER) == [CANCELED]
+    assert "Your subscription has ended." in _last(stack)
+
+
+def test_a_new_price_of_a_subscription_that_ended_is_not_told(stack: Stack) -> None:
+    """A price that was changed before the cancellation no longer matters."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.settle(NOON)
+    stack.edit(NOON + DAY, amount=Decimal("31.99"))
+    stack.act(Action.CANCEL_NOW, NOON + DAY + SECOND)
+    assert stack.settle(NOON + DAY + LATER) == [CANCELED]
+
+
+def test_a_row_that_changes_between_the_look_and_the_claim_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mail is claimed on the condition that the row is as read. A resumption at any call of the run leads to the
+    confirmation of the cancellation if the mail was claimed before, and else never."""
+    for at in range(60):
+        one = Stack(monkeypatch)
+        one.sign_up(NOON, renewal_date="2026-02-28", imports=True)
+        one.act(Action.CANCEL_AT_PERIOD_END, NOON + DAY)
+        one.publish(NOON + DAY)
+        cuts, calls, claimed = one.shop.cuts, len(one.shop.cuts.calls), list[bool]()
+        cuts.at, cuts.happens = 2 * calls + at, _resume(one, claimed)
+        one.work(NOON + DAY)
+        if cuts.at is not None:  # the run was over before
+            assert at > 8
+            break
+        told = [mail["Subject"] for mail in one.shop.mails()]
+        assert told == [CANCELED] if claimed[0] else told in ([], [CONTINUES])
+    else:
+        raise AssertionError("the run does not end")
+
+
+def _resume(stack: Stack, claimed: list[bool]) -> Callable[[str], None]:
+    """Return what happens at a call: the subscription is resumed. claimed: filled with whether the mail was claimed."""
+
+    def happens(_point: str) -> None:
+        changes, _ = stack.shop.register.changes.latest("sub_1")
+        claimed.append(any(each.mail for each in changes if each.what is ChangeKind.ENDING))
+        stack.act(Action.RESUME, NOON + DAY + SECOND)
+
+    return happens
+
+
+# --- what the mails say ----------------------------------------------------------------------------------------------
+
+
+def test_the_sign_up_says_what_was_bought_and_how_to_cancel(stack: Stack) -> None:
+    """The confirmation of a sign-up names plan, price, period, next payment and the way to cancel."""
+    stack.sign_up(NOON, renewal_date="2026-02-28", interval="month", interval_count=Decimal(3))
+    stack.settle(NOON)
+    told = _last(stack)
+    assert "Thank you for subscribing to Pro." in told
+    assert "We charge $29.99 on 28 February 2026, and again for each further period until you cancel." in told
+    assert "You can cancel at any time on the page of your subscription." in told
+    assert "See your subscription: https://shop.example/account" in told
+    for fact in ("Plan: Pro", "Price: 29.99 USD", "Billing period in months: 3", "Next payment: 28 February 2026"):
+        assert f"  {fact}\n" in told
+
+
+def test_a_cancellation_names_the_last_day_and_when_it_was_received(stack: Stack) -> None:
+    """The confirmation names the last day of the subscription and the moment of the cancellation, and promises that
+    nothing more is charged only if no payment is under way."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.settle(NOON)
+    stack.act(Action.CANCEL_AT_PERIOD_END, NOON + DAY)
+    stack.settle(NOON + DAY)
+    told = _last(stack)
+    assert "We have canceled your subscription to Pro. Your last day is 27 February 2026." in told
+    assert "Nothing more will be charged." in told
+    assert "  Canceled at: 1 February 2026, 12:00 UTC+00\n" in told
+
+
+def test_a_cancellation_during_a_payment_says_so(stack: Stack) -> None:
+    """While a payment is open, the confirmation does not promise that nothing is charged."""
+    stack.sign_up(NOON, payment_method="pm_declined")
+    stack.shop.run("charge", NOON)
+    stack.settle(NOON)
+    stack.act(Action.CANCEL_NOW, NOON + DAY)
+    stack.settle(NOON + DAY)
+    assert "Nothing more will be charged." not in _last(stack)
+    assert "A payment that began before the cancellation may still be completed." in _last(stack)
+
+
+def test_a_new_price_counts_from_the_payment_that_has_it(stack: Stack) -> None:
+    """A price that a reminder named holds for its renewal: the confirmation names the later date, and the payment that
+    still has the earlier price."""
+    stack.sign_up(NOON - 10 * DAY, interval="year")
+    stack.settle(NOON - 10 * DAY)
+    stack.shop.remind("reminder", NOON - 5 * DAY)
+    stack.edit(NOON - DAY, amount=Decimal("49.99"))
+    stack.settle(NOON - DAY)
+    told = _last(stack)
+    assert "From 31 January 2027 on, the price is $49.99 instead of $29.99." in told
+    assert "The payment on 31 January 2026 is still $29.99." in told
+
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_bad_address_is_parked_and_mailed_after_the_correction(stack: Stack) -> None:
+    """A confirmation to a bad address is recorded as failed and told in the timeline; after the address is corrected
+    through the API the mail goes out, once."""
+    stack.sign_up(NOON, renewal_date="2026-02-28", customer_email="nobody")
+    assert stack.settle(NOON) == []
+    assert any(text.startswith("Could not mail the confirmation of the sign-up") for text in stack.told())
+    assert stack.shop.confirm("again", NOON + LATER) == "Success"
+    stack.edit(NOON + 3 * DAY, customer_email="ann@new.example")
+    assert stack.settle(NOON + 3 * DAY) == [SIGN_UP]
+    assert any("Mailed the confirmation of the sign-up to a" in text for text in stack.told())
+    assert any(text.startswith("Could not mail the confirmation of the sign-up") for text in stack.told())
+    stack.edit(NOON + 4 * DAY, customer_email="ann@newer.example")
+    assert stack.settle(NOON + 4 * DAY) == []
+
+
+def test_a_bounce_marks_the_address_and_a_cleared_fault_mails_again(stack: Stack) -> None:
+    """The bounce of a confirmation is found by the mail's tags: the address is marked, the mail counts as failed, and
+    the command that clears the fault has the mail sent again."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.settle(NOON)
+    assert bounce(stack.shop, now=NOON + LATER) == "marked"
+    assert bounce(stack.shop, now=NOON + LATER) == "known"
+    assert stack.shop.row()["mail_fault"]["kind"] == "bounced"
+    assert any("the confirmation of the sign-up" in text and "came back" in text for text in stack.told())
+    stack.shop.register.clear_mail_fault(stack.shop.row(), "the mailbox was full", AskedBy("zoe", NOON + DAY))
+    assert stack.settle(NOON + DAY) == [SIGN_UP]
+
+
+def test_an_interrupted_mail_stands_as_unknown_and_is_not_sent_again(stack: Stack) -> None:
+    """A connection that breaks while SES takes the mail leaves the mail as unknown; nobody sends the mail again."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.shop.ses.trouble = [ReadTimeoutError(endpoint_url="ses")]
+    stack.publish(NOON)
+    assert stack.work(NOON) == ["EmailFailed", "Success"]
+    assert any(text.startswith("It is unknown whether the confirmation of the sign-up") for text in stack.told())
+    assert stack.settle(NOON + LATER) == []
+
+
+@pytest.mark.parametrize("change", ["sign_up", "cancellation"])
+def test_a_cut_at_any_call_sends_once_or_stands_as_unknown(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    """The process ends before or after any call of the confirmation's run. The run that comes after finishes the work:
+    the mail is sent once, or stands as unknown; no mail is sent twice, and none is lost."""
+
+    def begun() -> Stack:
+        one = Stack(monkeypatch)
+        one.sign_up(NOON + DAY - LATER, renewal_date="2026-02-28", imports=change != "sign_up")
+        if change == "cancellation":
+            one.act(Action.CANCEL_AT_PERIOD_END, NOON + DAY)
+        return one
+
+    calm = begun()
+    earlier = len(calm.shop.cuts.calls)
+    calm.settle(NOON + DAY)
+    most = len(calm.shop.cuts.calls) - earlier
+    assert most > 5
+    for at in range(2 * most):
+        one = begun()
+        sent = len(one.shop.mails())
+        one.shop.cuts.at = 2 * len(one.shop.cuts.calls) + at
+        one.publish(NOON + DAY)
+        one.work(NOON + DAY)
+        now = len(one.shop.mails()) - sent
+        unknown = any(text.startswith("It is unknown") for text in one.told())
+        assert now == 1 or (now == 0 and unknown), at
+        assert one.shop.confirm("later", NOON + DAY + 9 * LATER) == "Success"
+        assert len(one.shop.mails()) - sent == now
+
+
+def test_a_refused_message_is_sent_again_with_its_record(stack: Stack) -> None:
+    """While the queue of renewals refuses messages, the stream waits at the record; no confirmation is lost, and the
+    events of the record are published."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    records = stack.shop.streams.records(NOON)
+    stack.queue.trouble = [1] * 5
+    [reply] = [stack.publisher.handle({"Records": [each]}) for each in records if "changes" in each["eventSourceARN"]]
+    assert len(reply["batchItemFailures"]) == 1
+    assert [event["type"] for event in stack.publisher.bus.events] == ["subscription.created"]
+    deliver(records, stack.publisher.handle)
+    stack.work(NOON)
+    assert [mail["Subject"] for mail in stack.shop.mails()] == [SIGN_UP]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_order_of_changes_and_looks_tells_a_lie(stack: Stack, seed: int) -> None:
+    """Changes and looks in any order: each mail is true in the moment of its claim, each change has one mail at most,
+    and after the last look the newest change of each kind is told, unless a still newer change made the mail untrue."""
+    draw = random.Random(seed)  # noqa: S311
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    actions = (Action.CANCEL_AT_PERIOD_END, Action.RESUME, Action.PAUSE, Action.RESUME)
+    for n in range(14):
+        now = NOON + n * LATER
+        try:
+            if draw.random() < 0.7:
+                stack.act(draw.choice(actions), now)
+            else:
+                stack.edit(now, amount=Decimal(draw.choice(("29.99", "31.99", "35.00"))))
+        except NotAllowed:
+            continue
+        if draw.random() < 0.5:
+            before = len(stack.shop.mails())
+            stack.settle(now)
+            _are_true(stack, stack.shop.mails()[before:])
+    before = len(stack.shop.mails())
+    stack.settle(NOON + 15 * LATER)
+    _are_true(stack, stack.shop.mails()[before:])
+    tokens = [tag["Value"] for mail in stack.shop.ses.sent for tag in mail["Tags"] if tag["Name"] == "change"]
+    assert len(tokens) == len(set(tokens)) == len(stack.shop.mails())
+
+
+def _are_true(stack: Stack, mails: list[EmailMessage]) -> None:
+    row = stack.shop.row()
+    for mail in mails:
+        subject, text = mail["Subject"], _text(mail)
+        assert (subject == CANCELED) <= ("cancel_at" in row or row["status"] == "canceled")
+        assert (subject in (CONTINUES, SIGN_UP)) <= (row["status"] == "active" and "cancel_at" not in row)
+        assert f"  Price: {row['amount']:.2f} USD\n" in text
+    assert len({mail["Subject"] for mail in mails}) == len(mails)
+
+
+def test_a_throttled_mail_is_tried_again(stack: Stack) -> None:
+    """SES that is busy refuses clearly: the claim is released, and the next try sends."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.shop.ses.trouble = [error("Throttling", "SendRawEmail")]
+    stack.publish(NOON)
+    stack.work(NOON)
+    assert [mail["Subject"] for mail in stack.shop.mails()] == [SIGN_UP]
+
+
+def test_a_test_clock_confirms_by_its_own_day(stack: Stack) -> None:
+    """A subscription on a test clock is confirmed, although its moments cannot be compared with the real time."""
+    stack.shop.environment = "dev"
+    stack.sign_up(NOON, renewal_date="2031-02-28", test_clock="2031-02-01")
+    stack.settle(NOON)
+    assert "on 28 February 2031" in _last(stack)
+
+
+def test_kinds_are_names_of_mails() -> None:
+    """Each name that the parameter Confirmations allows is a kind of mail with words for the timeline."""
+    for name in ("sign_up", "cancellation", "resumption", "changed_terms"):
+        assert MailKind(name).words.startswith("the confirmation of the ")
