@@ -34,7 +34,7 @@ demo: environments ## show renewals as they happen, from nothing to receipts and
 	@$(PYTHON) -m local.demo
 
 simulate: environments ## a hostile year in minutes, judged at its end; DAYS, SUBSCRIPTIONS, SEED=1 say how much, and which
-	@DAYS=$(DAYS) SUBSCRIPTIONS=$(SUBSCRIPTIONS) SEED=$(SEED) $(PYTHON) -m local.simulate
+	@DAYS=$(DAYS) SUBSCRIPTIONS=$(SUBSCRIPTIONS) SEED=$(SEED) DISPUTED=$(DISPUTED) $(PYTHON) -m local.simulate
 
 test: environments ## every test: integration on the deployed stacks, and unit while those wait
 	@$(UNIT) $(INTEGRATION)

@@ -17,6 +17,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPConnection
@@ -216,12 +217,16 @@ def sizes(shop: Shop, renewals: int) -> dict[str, float]:
     }
 
 
-def run(shop: Shop, load: Load) -> dict[str, float]:
-    """Renew under a load. Times are in ms; processor times are in ms for a renewal."""
+def run(shop: Shop, load: Load, meanwhile: AbstractContextManager[object] | None = None) -> dict[str, float]:
+    """Renew under a load. Times are in ms; processor times are in ms for a renewal.
+
+    meanwhile: is entered before the first webhook, and left after the last renewal.
+    """
     ids = shop.subscribe(load.renewals)
     began, clock = datetime.now(UTC), time.perf_counter()
     before = _processor_time(shop.stack.emulator_pid)
-    webhooks = list(_send_all(shop, ids, load.in_flight))
+    with meanwhile or nullcontext():
+        webhooks = list(_send_all(shop, ids, load.in_flight))
     seconds = time.perf_counter() - clock
     after = _processor_time(shop.stack.emulator_pid)
     TimePasses(shop.stack.endpoint_url).until_all_is_done(_WAITS)  # the ledger is done before the workflow

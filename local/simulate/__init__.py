@@ -4,9 +4,11 @@
     drafts      draws a subscriber with all that happens to the subscriber
     story       the year: all subscribers, and the days on which parts of the system stand still
     shop        carries out events on the deployed system: rows, cards, webhooks, clocks, sweep, mails, failures
+    bank        refunds in the gateway's dashboard, refunds that fail later, disputes
     life        the days, one after the other
     expected    the charges that must happen, computed independently of the product
     evidence    compares charges, ledger, receipts, mails and rows with the expected charges
+    disputes    compares disputes with ledger, timeline and heard events
     application hears events as the team's application does, and is down on some days
     news        compares the heard events with the expected charges
     report      the table and the picture

@@ -1,4 +1,5 @@
-"""`make simulate`: see the package. DAYS, SUBSCRIPTIONS and SEED in the environment choose the size and the story.
+"""`make simulate`: see the package. DAYS, SUBSCRIPTIONS and SEED in the environment choose the size and the story, and
+DISPUTED=keep a stack that keeps disputed subscriptions.
 
 The exit status is 1 if a promise was broken. The last lines then name every fault, and the command that repeats the
 story.
@@ -23,7 +24,7 @@ from local.simulate.shop import ENVIRONMENT, Shop
 from local.simulate.story import Story
 from local.stack import ROOT, Stack, StackError, free_port
 
-_DEFAULTS = {"DAYS": 365, "SUBSCRIPTIONS": 20, "SEED": 1}
+_DEFAULTS = {"DAYS": 365, "SUBSCRIPTIONS": 30, "SEED": 1}
 _LEAST = {"DAYS": 30, "SUBSCRIPTIONS": 1, "SEED": 0}
 _MOST_FAULTS_SHOWN = 40
 _LATEST = 3 * 86400
@@ -51,21 +52,34 @@ def _shown(day: date) -> str:
 
 
 def _story() -> Story:
-    """Return the story that the environment asks for. Raises StackError for an invalid number."""
+    """Return the story that the environment asks for. Raises StackError for an invalid setting."""
     asked: dict[str, int] = {}
     for name, default in _DEFAULTS.items():
         text = os.environ.get(name) or str(default)
         if not text.isdecimal() or int(text) < _LEAST[name]:
             raise StackError(f"{name} must be a whole number, at least {_LEAST[name]}, not {text!r}")
         asked[name.lower()] = int(text)
-    return Story(seed=asked["seed"], days=asked["days"], subscriptions=asked["subscriptions"])
+    disputed = os.environ.get("DISPUTED") or "cancel"
+    if disputed not in ("cancel", "keep"):
+        raise StackError(f"DISPUTED must be cancel or keep, not {disputed!r}")
+    return Story(
+        seed=asked["seed"],
+        days=asked["days"],
+        subscriptions=asked["subscriptions"],
+        keeps_disputed=disputed == "keep",
+    )
 
 
 def main() -> None:
     try:
         story = _story()
         receiver = Receiver(free_port())
-        with receiver, Stack(free_port(), Environment=ENVIRONMENT, EventsUrl=receiver.url) as stack:
+        parameters = {
+            "Environment": ENVIRONMENT,
+            "EventsUrl": receiver.url,
+            "DisputedSubscriptions": story.disputed_subscriptions,
+        }
+        with receiver, Stack(free_port(), **parameters) as stack:
             send_events(stack, "in_order", "doubled", "shuffled", "late", "never", seconds=_LATEST, seed=story.seed)
             shop = Shop(stack, receiver)
             found = simulated(story, shop)
@@ -79,7 +93,7 @@ def main() -> None:
     plot(story, found, picture)
     console.print(table(found))
     modes = ", ".join(f"{count} {mode.replace('_', ' ')}" for mode, count in sorted(events.items()))
-    console.print(f"Events of the gateway by their way to the stack: {modes}")
+    console.print(f"Events of the gateway by their way to the stack (never: lost on the way): {modes}")
     console.print(f"Days on which the application was down: {len(story.silent)}")
     console.print(f"Renewals, declines and recoveries over time: {picture.relative_to(ROOT)}")
     for fault in found.faults[:_MOST_FAULTS_SHOWN]:
@@ -88,6 +102,7 @@ def main() -> None:
         say_wrong(f"and {len(found.faults) - _MOST_FAULTS_SHOWN} more")
     if found.faults:
         settings = f"DAYS={story.days} SUBSCRIPTIONS={story.subscriptions} SEED={story.seed}"
+        settings += f" DISPUTED={story.disputed_subscriptions}"
         sys.exit(f"To repeat: make simulate {settings}\nLogs and mails: {stack.folder.relative_to(ROOT)}/")
     shutil.rmtree(stack.folder)
     console.print("[green]✓[/green] gateway, ledger, receipts, mails and events match the expected charges")

@@ -20,10 +20,14 @@ from local.simulate.happenings import (
     SOFT,
     WINDOW,
     Action,
+    BankDecides,
     Cancel,
     CardBehaves,
     ChangeInterval,
     Confirm,
+    Contest,
+    Contested,
+    EndRevoked,
     GatewayTrouble,
     Killed,
     Moved,
@@ -49,7 +53,7 @@ _NAMES = (
     "王小明", "陳大文", "김민준", "Nguyễn Thị Hương", "Łukasz Żółć", "O'Brien & Sons <Ltd>", "𠮷田花子", "Çağla Şahin",
 )  # fmt: skip
 _PLANS = ("Pro", "Größe L", "スタンダードプラン", "Базовый", "الخطة", "Team, 5 seats")
-_PRICES = (
+PRICES = (
     Price("29.99", "USD", 2999), Price("49.9", "EUR", 4990), Price("0.5", "USD", 50), Price("1980", "JPY", 1980),
     Price("9900", "KRW", 9900), Price("5.25", "KWD", 5250), Price("12.34", "BHD", 12340), Price("19", "GBP", 1900),
     Price("2500", "ISK", 250000), Price("123456.78", "EUR", 12345678), Price("99", "CHF", 9900),
@@ -78,6 +82,15 @@ _CALLS = {
     "send-email": (1, 2, 3, 4, 5),
     "renewal-worker": (1,),
 }
+_CONTESTED = {"active": 0.05, "past due": 0.9, "paused": 0.3, "canceled": 0.05}
+"""The probability that a bank contests the latest payment on one of the looked at days, by the subscription's
+status."""
+
+_BY = (Contest.CHARGEBACK, Contest.CHARGEBACK, Contest.CHARGEBACK, Contest.INQUIRY, Contest.INQUIRY, Contest.WARNING)
+_AROUND_A_DISPUTE = (Webhooks, Reprice, RefundElsewhere, RefundFails, Contested, BankDecides)
+"""The actions that may happen around a dispute."""
+
+_EARLY_IN_DUNNING = [timedelta(days=n) for n in range(1, 4)]
 MOMENTS: tuple[Moment, ...] = ("before", "after")
 
 
@@ -87,8 +100,11 @@ def drafted(story: Story, number: int) -> Subscriber:
 
 
 def with_additions(subscriber: Subscriber, random: Random, story: Story) -> Subscriber:
-    """Remove some cards at the gateway, edit some rows by hand, and refund some payments outside this system."""
-    return _refunded(_edited(_removed_cards(subscriber, random), random, story), random, story)
+    """Remove some cards at the gateway, edit some rows by hand, refund some payments outside this system, and let banks
+    contest some payments.
+    """
+    refunded = _refunded(_edited(_removed_cards(subscriber, random), random, story), random, story)
+    return _contested(refunded, random, story)
 
 
 class _Draft:
@@ -103,7 +119,7 @@ class _Draft:
         self._actions: defaultdict[date, list[Action]] = defaultdict(list)
         self._refused: set[date] = set()
         self._quiet_until = FIRST_DAY
-        self._price = self._random.choice(_PRICES)
+        self._price = self._random.choice(PRICES)
         self._dates: tuple[date, ...] = ()
 
     def subscriber(self) -> Subscriber:
@@ -226,7 +242,7 @@ class _Draft:
         return True
 
     def _reprice(self, due: date) -> None:
-        before, price = self._price, self._random.choice(_PRICES)
+        before, price = self._price, self._random.choice(PRICES)
         self._at(self._before(due), Reprice(price))
         self._price = price
         self._late_webhook(due, before if before != price else None)
@@ -284,14 +300,100 @@ def _refunded(subscriber: Subscriber, random: Random, story: Story) -> Subscribe
     """Refund some payments in part in the gateway's dashboard. Some of the refunds fail days later."""
     actions = {day: list(happens) for day, happens in subscriber.actions.items()}
     for paid in subscriber.dates(story.calm_from - timedelta(days=WINDOW)):
-        on, fails = paid + timedelta(days=random.randint(1, 3)), random.random() < 0.65
+        on, fails = paid + timedelta(days=random.randint(1, 3)), random.random() < 0.85
         over = on + timedelta(days=random.randint(2, 5))
         free = not any(paid <= day <= over for day in actions) and subscriber.is_untroubled(paid, over)
-        if random.random() < 0.12 and free and subscriber.interval in ("month", "year"):
+        if random.random() < 0.3 and free and subscriber.interval in ("month", "year"):
             actions[on] = [RefundElsewhere()]
             if fails:
                 actions[over] = [RefundFails()]
     return replace(subscriber, actions=_frozen(actions))
+
+
+def _contested(subscriber: Subscriber, random: Random, story: Story) -> Subscriber:
+    """Let banks contest some payments: of active, past due, paused and canceled subscriptions, and payments that were
+    refunded in part.
+
+    A bank contests a payment only if the subscription stands the same for some days: the events of the dispute may
+    arrive on the day or on the day after.
+    """
+    if subscriber.interval not in ("month", "year"):
+        return subscriber
+    often = how_often(subscriber.interval, story.days)
+    on = subscriber.first + timedelta(days=2)
+    while (on := on + timedelta(days=random.randint(1, 6))) < story.calm_from:
+        lot = random.random() / often
+        stands = _stands(subscriber, on, story)
+        if stands is None or lot > _CONTESTED[stands]:
+            continue
+        acts, goes_on = _dispute(on, stands, subscriber, random, story)
+        actions = {day: list(happens) for day, happens in subscriber.actions.items()}
+        for day, action in acts:
+            actions.setdefault(day, []).append(action)
+        subscriber = replace(subscriber, actions=_frozen(actions))
+        if not goes_on:
+            return _without_changes_after(on, subscriber)
+        on = max(day for day, _ in acts) + timedelta(days=5)
+    return subscriber
+
+
+def _stands(subscriber: Subscriber, on: date, story: Story) -> str | None:
+    """Return how the subscription stands on a day, and on the days around the day; None if that is uncertain."""
+    refused = on in subscriber.refused_within
+    around = [on + timedelta(days=n) for n in range(-1, 2 if refused else 4)]
+    before = [(day, action) for day in sorted(subscriber.actions) if day <= on for action in subscriber.actions[day]]
+    troubled = any(isinstance(a, GatewayTrouble | Killed) for day, a in before if day >= on - timedelta(days=5))
+    changed = any(_changes(a) for day in around for a in subscriber.actions.get(day, ()) if day >= on or not refused)
+    if troubled or changed or not story.stopped.isdisjoint([on - timedelta(days=2), *around]):
+        return None
+    by_people = [action for _, action in before if isinstance(action, Pause | Resume | Cancel)]
+    if by_people and not isinstance(by_people[-1], Resume):
+        return "paused" if isinstance(by_people[-1], Pause) else "canceled"
+    if refused:
+        begun = max(day for day, a in before if isinstance(a, CardBehaves) and a.behaviour != "good")
+        return "past due" if on - begun in _EARLY_IN_DUNNING else None
+    return "active" if set(around).isdisjoint(subscriber.dates(around[-1])) else None
+
+
+def _changes(action: Action) -> bool:
+    """Tell whether the action may change how a disputed subscription stands."""
+    return not isinstance(action, _AROUND_A_DISPUTE)
+
+
+def _dispute(
+    on: date, stands: str, subscriber: Subscriber, random: Random, story: Story
+) -> tuple[list[tuple[date, Action]], bool]:
+    """Draw a dispute that begins on a day. Return its actions, and whether the subscription goes on."""
+    by, decided = random.choice(_BY), on + timedelta(days=random.randint(2, 6))
+    end, last = random.choice(("won", "won", "lost", "lost", "respond")), story.calendar[-1] - timedelta(days=4)
+    acts: list[tuple[date, Action]] = [(on, Contested(by))]
+    if by is Contest.WARNING:
+        return acts, True
+    if by is Contest.INQUIRY:
+        fits = stands == "active" and decided < story.calm_from and _stands(subscriber, decided, story) == stands
+        if not fits or random.random() < 0.4:
+            return [*acts, (min(decided, last), BankDecides("warning_closed"))], True
+        acts.append((decided, BankDecides("withdraw")))
+        decided += timedelta(days=random.randint(2, 4))
+    acts.append((min(decided, last), BankDecides(end)))
+    revoked = min(decided, last) + timedelta(days=random.randint(1, 3))
+    quiet = (revoked - timedelta(days=n) for n in range((revoked - on).days))
+    fits = stands == "active" and all(_stands(subscriber, day, story) == stands for day in quiet)
+    if fits and revoked < story.calm_from and end == "won":
+        return [*acts, (revoked, EndRevoked())], True
+    return acts, False
+
+
+def _without_changes_after(on: date, subscriber: Subscriber) -> Subscriber:
+    """Leave out what people change in the row of a subscription whose payment was charged back: an end that was set by
+    hand would move the end.
+    """
+    left_out = (Pause, Cancel, Moved, ChangeInterval)
+    actions = {
+        day: tuple(a for a in happens if day <= on or not isinstance(a, left_out))
+        for day, happens in subscriber.actions.items()
+    }
+    return replace(subscriber, actions={day: happens for day, happens in actions.items() if happens})
 
 
 def _renewed_by_the_week(subscriber: Subscriber, random: Random, story: Story) -> Subscriber:

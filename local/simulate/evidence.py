@@ -12,10 +12,12 @@ from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer
 
+from local.simulate.bank import Refunded
+from local.simulate.disputes import counted, disputes_in_the_ledger, disputes_in_the_timeline
 from local.simulate.expected import Charged, Expected, Fault, expected
 from local.simulate.happenings import Killed, Subscriber, Vanished
 from local.simulate.news import misheard
-from local.simulate.shop import Refunded, Shop
+from local.simulate.shop import Shop
 from local.simulate.story import Story
 
 
@@ -49,6 +51,10 @@ class Verdict:
         unmailed: the number of receipts with status mail_failed, because the address was never corrected.
         refunded: the number of refunds made in the gateway's dashboard.
         refunds_failed: the number of such refunds that failed later.
+        disputed: the number of disputes, inquiries included.
+        won, lost: the numbers of disputes that were won and lost.
+        warned: the number of early warnings of fraud.
+        caught_up: the number of events that the nightly catch-up searched out, also events known already.
         heard: the number of events that the application heard.
         heard_again: the number of events that the application heard more than once.
         in_vain: the number of posts while the application was down.
@@ -64,6 +70,11 @@ class Verdict:
     unmailed: int
     refunded: int
     refunds_failed: int
+    disputed: int
+    won: int
+    lost: int
+    warned: int
+    caught_up: int
     heard: int
     heard_again: int
     in_vain: int
@@ -87,9 +98,14 @@ def verdict(story: Story, shop: Shop) -> Verdict:
         faults += _vain_mails(subscriber, taken)
         faults += _missing_notices(subscriber, story, result, got)
         faults += _unwarned(subscriber, result, got)
-        faults += _refund_faults(subscriber, shop.refunds.get(subscriber.id, []), items, got)
-        counts["refunded"] += len(shop.refunds.get(subscriber.id, []))
-        counts["refunds_failed"] += sum(made.failed for made in shop.refunds.get(subscriber.id, []))
+        disputes = shop.bank.disputes.get(subscriber.id, [])
+        faults += disputes_in_the_ledger(subscriber, result, disputes, items)
+        if disputes:
+            faults += disputes_in_the_timeline(subscriber, disputes, shop.timeline(subscriber.id))
+        counts.update(counted(disputes))
+        faults += _refund_faults(subscriber, shop.bank.refunds.get(subscriber.id, []), items, got)
+        counts["refunded"] += len(shop.bank.refunds.get(subscriber.id, []))
+        counts["refunds_failed"] += sum(made.failed for made in shop.bank.refunds.get(subscriber.id, []))
         for period, charged in result.charged.items():
             for charge in charged:
                 key = f"receipts/{subscriber.customer_id}/{subscriber.id}/{charge.payment}.pdf"
@@ -99,6 +115,9 @@ def verdict(story: Story, shop: Shop) -> Verdict:
                 counts["receipted"] += 1
                 faults += _receipt_faults(subscriber, story, charge, items.get(period, {}), receipts[key], got, counts)
     faults += _audit_faults(story, shop)
+    if left := shop.left_of_the_gateway():
+        faults.append(Fault("event_lost", "every subscription", None, f"{left} events of the gateway are not acted on"))
+    counts["caught_up"] = shop.caught_up
     if shop.application:
         faults += _application_faults(story, shop, results)
         receiver = shop.application.receiver
@@ -106,7 +125,8 @@ def verdict(story: Story, shop: Shop) -> Verdict:
         counts["in_vain"] = receiver.refused
     named = (
         *("receipted", "mailed", "unknown", "returned", "corrected", "unmailed"),
-        *("refunded", "refunds_failed", "heard", "heard_again", "in_vain"),
+        *("refunded", "refunds_failed", "disputed", "won", "lost", "warned", "caught_up"),
+        *("heard", "heard_again", "in_vain"),
     )
     return Verdict(results, faults, **{name: counts[name] for name in named})
 
@@ -118,7 +138,11 @@ def _application_faults(story: Story, shop: Shop, results: dict[str, Expected]) 
     heard = shop.application.receiver.heard
     for subscriber in story.subscribers:
         yield from misheard(
-            subscriber, results[subscriber.id], shop.refunds.get(subscriber.id, []), heard.get(subscriber.id)
+            subscriber,
+            results[subscriber.id],
+            shop.bank.refunds.get(subscriber.id, []),
+            shop.bank.disputes.get(subscriber.id, []),
+            heard.get(subscriber.id),
         )
     if left := shop.application.left():
         yield Fault("not_told", "every subscription", None, f"{left} events wait for the application at the end")
@@ -193,6 +217,9 @@ def _ledger_faults(
 def _row_faults(subscriber: Subscriber, result: Expected, row: dict[str, Any]) -> Iterator[Fault]:
     if row["status"] != result.status:
         yield Fault("wrong", subscriber.id, None, f"the subscription is {row['status']} instead of {result.status}")
+    ends = str(result.ends) if result.ends else None
+    if result.status == "active" and row.get("cancel_at") != ends:
+        yield Fault("wrong", subscriber.id, None, f"the subscription ends on {row.get('cancel_at')} instead of {ends}")
 
 
 def _doubled_mails(subscriber: Subscriber, got: list[_Mail]) -> Iterator[Fault]:

@@ -14,9 +14,13 @@ from datetime import date, timedelta
 from local.simulate.dates import renewal_dates
 from local.simulate.happenings import (
     DUNNING_DAYS,
+    BankDecides,
     Cancel,
     CardBehaves,
     Confirm,
+    Contest,
+    Contested,
+    EndRevoked,
     GatewayTrouble,
     Killed,
     NewCard,
@@ -55,7 +59,8 @@ class Fault:
 
     kind: doubled, overlapping (a paid period reaches into another paid period), missed, wrong, no_receipt, no_mail,
     doubled_mail, vain_mail (to an address whose earlier mail had bounced), audit (reported by the product's own
-    audit), or not_told (the team's application heard something wrong, or did not hear something).
+    audit), not_told (the team's application heard something wrong, or did not hear something), or event_lost (an event
+    of the gateway was not acted on).
     """
 
     kind: str
@@ -123,6 +128,21 @@ class _Refused:
         return False
 
 
+@dataclass(frozen=True)
+class Chargeback:
+    """A payment that the bank took back, and what the loss did to the subscription.
+
+    Attributes:
+        effect: ended (at once), ending (with the paid days), none (an end was set already), or kept (the stack keeps
+            disputed subscriptions).
+        at: the end in the row; None if the chargeback set no end there.
+    """
+
+    payment: str
+    effect: str
+    at: date | None = None
+
+
 @dataclass
 class Expected:
     """The expected result of a subscriber.
@@ -136,6 +156,9 @@ class Expected:
         held: the periods whose last day waited for the final notice.
         given_up: the periods whose dunning ended without payment.
         skipped: the periods passed over without a charge.
+        chargebacks: the payments that the bank took back, oldest first.
+        revoked: the number of ends by a chargeback that somebody took back.
+        ends: the first day without the subscription, if the row names the day.
         faults: the broken promises.
         status: the row's final status.
     """
@@ -148,8 +171,16 @@ class Expected:
     held: list[date] = field(default_factory=list)
     given_up: list[date] = field(default_factory=list)
     skipped: list[date] = field(default_factory=list)
+    chargebacks: list[Chargeback] = field(default_factory=list)
+    revoked: int = 0
+    ends: date | None = None
     faults: list[Fault] = field(default_factory=list)
     status: str = "active"
+
+    @property
+    def ended_by_dispute(self) -> list[Chargeback]:
+        """The chargebacks that set an end."""
+        return [lost for lost in self.chargebacks if lost.effect in ("ending", "ended")]
 
 
 def expected(subscriber: Subscriber, story: Story, charged: Iterable[Charged]) -> Expected:
@@ -175,6 +206,9 @@ class _Walk:
         self._behaviour, self._card = "good", 0
         self._paused = self._canceled = False
         self._cancel_at: date | None = None
+        self._latest: str | None = None  # the customer's latest payment
+        self._disputed: set[str] = set()
+        self._asked_about: str | None = None  # the latest disputed payment
         self._refused: _Refused | None = None
         self._confirmed = False
         self._maybe: dict[date, tuple[int, str]] = {}  # periods possibly claimed on a day of trouble, with their costs
@@ -237,10 +271,13 @@ class _Walk:
         has_ended = self._cancel_at is not None and self._cancel_at <= self._story.calendar[-1]
         if self._canceled or has_ended:
             result.status = "canceled"
+            result.ends = None if self._canceled else self._cancel_at
         elif self._paused:
             result.status = "paused"
         elif self._refused is not None:
             result.status = "past_due"
+        else:
+            result.ends = self._cancel_at
         return result
 
     def _act(self, action: object, day: date) -> None:
@@ -266,6 +303,40 @@ class _Walk:
                 self._cancel_at = at
             case Reprice(price):
                 self._price = price
+            case _:
+                self._contest(action, day)
+
+    def _contest(self, action: object, day: date) -> None:
+        """Follow a dispute of the latest payment. Only a chargeback ends the subscription, and ends the subscription
+        once: no later step of the same dispute does.
+        """
+        match action:
+            case Contested(Contest.INQUIRY | Contest.CHARGEBACK as by) if self._latest is not None:
+                if by is Contest.CHARGEBACK and self._latest not in self._disputed:
+                    self._charge_back(self._latest, day)
+                self._disputed.add(self._latest)
+                self._asked_about = self._latest
+            case BankDecides("withdraw") if self._asked_about is not None:
+                self._charge_back(self._asked_about, day)
+            case EndRevoked() if self._cancel_at is not None:
+                self._cancel_at = None
+                self._result.revoked += 1
+
+    def _charge_back(self, payment: str, day: date) -> None:
+        """Apply a chargeback: nothing is charged for a day after the paid days."""
+        effect, at, first_unpaid = "none", None, self._dates[self._next]
+        ends = self._canceled or (self._cancel_at is not None and self._cancel_at <= max(day, first_unpaid))
+        if self._story.keeps_disputed:
+            effect = "none" if ends else "kept"
+        elif ends:
+            pass  # the chargeback has nothing to end
+        elif self._paused:  # the days of the disputed payment are lost, and no other days are paid
+            effect, self._canceled = "ended", True
+            self._withdraw()
+        else:
+            effect, at = ("ending" if first_unpaid > day else "ended"), first_unpaid
+            self._cancel_at, self._refused = first_unpaid, None
+        self._result.chargebacks.append(Chargeback(payment, effect, at))
 
     def _pass_over_until(self, day: date) -> bool:
         """Skip the periods that came due in a pause. Returns whether periods were skipped."""
@@ -328,6 +399,7 @@ class _Walk:
         period, cost = charge.period, (charge.amount, charge.currency)
         charges = self._result.charged.setdefault(period, [])
         charges.append(charge)
+        self._latest = charge.payment
         if len(charges) > 1:
             self.fault("doubled", period, f"charged {len(charges)} times, last on {day}")
             return False

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from enum import StrEnum
 from typing import Any
 
 from local.cuts import Moment
@@ -100,6 +101,38 @@ class RefundFails:
     """The refund made in the dashboard fails: the gateway reports the failure days later."""
 
 
+class Contest(StrEnum):
+    """The ways in which a bank contests the customer's latest payment."""
+
+    CHARGEBACK = "chargeback"
+    """The customer disputes the payment, and the bank takes the money at once."""
+    INQUIRY = "inquiry"
+    """The bank only asks, and moves no money."""
+    WARNING = "warning"
+    """The bank warns of fraud, before any dispute."""
+
+
+@dataclass(frozen=True)
+class Contested:
+    """A bank contests the customer's latest payment, unless a dispute of the payment is known already."""
+
+    by: Contest
+
+
+@dataclass(frozen=True)
+class BankDecides:
+    """The customer's latest dispute takes a step: withdraw (an inquiry becomes a chargeback), respond (evidence is
+    submitted), won, lost, or warning_closed.
+    """
+
+    step: str
+
+
+@dataclass(frozen=True)
+class EndRevoked:
+    """Somebody takes the subscription's end out of the row by hand, after a dispute."""
+
+
 @dataclass(frozen=True)
 class Webhooks:
     """A number of signed webhooks, sent at once. The webhooks name the given outdated price, or without a price the
@@ -144,6 +177,9 @@ type Action = (
     | ChangeInterval
     | RefundElsewhere
     | RefundFails
+    | Contested
+    | BankDecides
+    | EndRevoked
     | Webhooks
     | GatewayTrouble
     | Killed

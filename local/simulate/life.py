@@ -1,7 +1,7 @@
 """Lives through a story on a deployed stack, day by day."""
 
 from collections.abc import Callable, Iterator
-from datetime import date, timedelta
+from datetime import date
 
 from local.simulate.happenings import Subscriber, Webhooks
 from local.simulate.shop import Shop
@@ -43,12 +43,10 @@ def _live(story: Story, shop: Shop, day: date) -> None:
 
 
 def _end(story: Story, shop: Shop, day: date) -> None:
-    """Play the evening: mails are requested, the audit looks for outside refunds, and mails bounce."""
+    """Play the evening: mails are requested, the catch-up finds lost events of the gateway, and mails bounce."""
     for subscriber, periods in story.asked_for_mails(day):
         shop.ask_for_mails(subscriber, periods)
-    if day in story.audited:
-        shop.audited(day - timedelta(days=2), day)
-        shop.until_all_is_done()
+    shop.catch_up(day)
     shop.return_mails(day, story.vanished_by(day))
 
 

@@ -1,16 +1,21 @@
 """Compares what the application heard in the simulated year with what the application must have heard."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date
 
 from local.receiver import Event, Heard
+from local.simulate.bank import Disputed, Refunded
+from local.simulate.disputes import disputes_misheard
 from local.simulate.expected import Expected, Fault
 from local.simulate.happenings import Subscriber
-from local.simulate.shop import Refunded
 
 
 def misheard(
-    subscriber: Subscriber, result: Expected, refunds: Iterable[Refunded], heard: Heard | None
+    subscriber: Subscriber,
+    result: Expected,
+    refunds: Collection[Refunded],
+    disputes: Iterable[Disputed],
+    heard: Heard | None,
 ) -> Iterator[Fault]:
     """Yield a fault for each difference between the facts and the events that the application heard.
 
@@ -29,9 +34,10 @@ def misheard(
     for period, day in result.refused.items():
         if not any(_is_refused(event, period) for event in events):
             yield fault(period, f"refused on {day}, and the application heard nothing")
-    for event in events:
-        if event["type"] == "renewal.paid" and date.fromisoformat(event["data"]["period"]) not in result.charged:
-            yield fault(None, f"the application heard of a payment of {event['data']['period']}, which was not made")
+    for what in _not_made(result, refunds, events):
+        yield fault(None, what)
+    for what in disputes_misheard(result, disputes, events):
+        yield fault(None, what)
     if heard is None or heard.status != result.status:
         yield fault(None, f"the application takes the subscription for {heard and heard.status}, not {result.status}")
 
@@ -49,10 +55,22 @@ def _facts(result: Expected, refunds: Iterable[Refunded]) -> Iterator[tuple[date
     for period in result.given_up:
         yield period, "renewal.failed", {"period": str(period), "outcome": "given_up"}
         yield period, "subscription.ended", {"period": str(period)}
+    if result.status == "canceled" and result.ends:
+        yield None, "subscription.ended", {"by": "schedule"}
     for made in refunds:
         yield None, "renewal.refunded", {"refund_id": made.refund}
         if made.failed:
             yield None, "renewal.refund_failed", {"refund_id": made.refund}
+
+
+def _not_made(result: Expected, refunds: Iterable[Refunded], events: Iterable[Event]) -> Iterator[str]:
+    """Yield each heard payment and refund that was not made."""
+    for event in events:
+        if event["type"] == "renewal.paid" and date.fromisoformat(event["data"]["period"]) not in result.charged:
+            yield f"the application heard of a payment of {event['data']['period']}, which was not made"
+    refunded = {event["data"]["refund_id"] for event in events if event["type"].startswith("renewal.refund")}
+    for unknown in refunded - {made.refund for made in refunds}:
+        yield f"the application heard of the refund {unknown}, which was not made"
 
 
 def _is_refused(event: Event, period: date) -> bool:

@@ -22,7 +22,7 @@ BROKEN = {
     "doubled": "doubled", "overlapping": "overlapping", "missed": "missed", "wrong": "wrong",
     "no_receipt": "no receipt", "no_mail": "no mail", "doubled_mail": "doubled mails",
     "vain_mail": "mail to a bad address", "audit": "found by the audit",
-    "not_told": "not told",
+    "not_told": "not told", "event_lost": "event of the gateway lost",
 }  # fmt: skip
 """The table's names for the kinds of faults. The number of every kind must be zero."""
 
@@ -46,6 +46,13 @@ def table(verdict: Verdict) -> Table:
         "mail failed": verdict.unmailed,
         "refunded elsewhere": verdict.refunded,
         "refund failed later": verdict.refunds_failed,
+        "disputed": verdict.disputed,
+        "dispute won": verdict.won,
+        "dispute lost": verdict.lost,
+        "warned of fraud": verdict.warned,
+        "ended by a dispute": sum(len(result.ended_by_dispute) for result in results),
+        "such an end revoked": sum(result.revoked for result in results),
+        "events caught up": verdict.caught_up,
         "events heard": verdict.heard,
         "events heard again": verdict.heard_again,
         "posted to a dead app": verdict.in_vain,

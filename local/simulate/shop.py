@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import batched
@@ -17,13 +16,18 @@ import urllib3
 from local.cuts import Cuts, Moment
 from local.gateway import Sandbox, official_client
 from local.receiver import Receiver
+from local.signed import call
 from local.simulate.application import Application
+from local.simulate.bank import Bank
 from local.simulate.happenings import (
     Action,
+    BankDecides,
     Cancel,
     CardBehaves,
     ChangeInterval,
     Confirm,
+    Contested,
+    EndRevoked,
     GatewayTrouble,
     Killed,
     Moved,
@@ -60,23 +64,14 @@ _FEEDBACK = ROOT / "events" / "mail_feedback.json"
 _STATUS = {Pause: "paused", Resume: "active", Cancel: "canceled"}
 
 
-@dataclass(frozen=True)
-class Refunded:
-    """A refund made in the gateway's dashboard. payment, refund: the gateway's ids. amount: minor units."""
-
-    payment: str
-    refund: str
-    amount: int
-    failed: bool = False
-
-
 class Shop:
     """The deployed system; see the module.
 
     Attributes:
         customers: the subscription's id, by the gateway's id of the customer.
         returned: the day of the bounce, by the message id from SES.
-        refunds: the refunds of every subscription, oldest first.
+        bank: acts on the customers' latest payments, and remembers refunds and disputes.
+        caught_up: the number of hints that the nightly catch-up put on the queue.
         application: hears the events; None if the stack posts events nowhere.
     """
 
@@ -84,9 +79,10 @@ class Shop:
         self.stack = stack
         self.customers: dict[str, str] = {}
         self.returned: dict[str, date] = {}
-        self.refunds: dict[str, list[Refunded]] = {}
+        self.caught_up = 0
         self.sandbox = Sandbox(stack.gateway_url)
         self._gateway = official_client(stack.gateway_url, stack.gateway_key).v1
+        self.bank = Bank(self.sandbox, self._gateway)
         self._cuts = Cuts(stack.endpoint_url)
         self._time = TimePasses(stack.endpoint_url)
         self._functions = stack.client("lambda")
@@ -115,6 +111,7 @@ class Shop:
 
     def begin(self, day: date, *, application_is_down: bool = False) -> None:
         """Start a day at the gateway and for every subscription, and run the pending retries."""
+        self.bank.today = day
         if self.application:
             self.application.receiver.is_down = application_is_down
         self.sandbox.set_clock(datetime.combine(day, time(12), UTC).timestamp())
@@ -195,6 +192,39 @@ class Shop:
         differences: list[dict[str, str]] = json.loads(report)["listed"]
         return differences
 
+    def catch_up(self, day: date) -> None:
+        """Run the nightly catch-up for the events of the day, and wait until the stack has acted on the events.
+
+        The catch-up knows the real time only, and would search for the events of the last real night: the day is named,
+        as a person names the day after a restore.
+        """
+        function, event = self.stack.outputs["CatchUpFunctionName"], json.dumps({"from": day.isoformat()})
+        answer = json.loads(self._functions.invoke(FunctionName=function, Payload=event)["Payload"].read())
+        if not answer.get("finished"):
+            raise RuntimeError(f"the catch-up did not finish: {answer}")
+        self.caught_up += answer["found"]
+        if answer["found"]:
+            self.until_all_is_done()
+
+    def left_of_the_gateway(self) -> int:
+        """Return the number of the gateway's events that the stack has not acted on: events that wait, and dead
+        letters.
+        """
+        named = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+        counted = [
+            self._queues.get_queue_attributes(QueueUrl=self.stack.outputs[queue], AttributeNames=list(named))
+            for queue in ("GatewayEventsQueueUrl", "GatewayDeadLetterQueueUrl")
+        ]
+        return sum(int(each["Attributes"][name]) for each in counted for name in named)
+
+    def timeline(self, subscription_id: str) -> list[str]:
+        """Return the sentences of a subscription's timeline, as the API tells the timeline."""
+        url = f"{self.stack.outputs['LocalApiUrl']}/subscriptions/{subscription_id}/timeline"
+        answer = call(url, "GET", self.stack.session.get_credentials())
+        if answer.status != 200:
+            raise RuntimeError(f"the timeline of {subscription_id} was answered with {answer.status}: {answer.body}")
+        return [entry["text"] for entry in answer.body["items"]]
+
     def turn_charging_off(self, after: float) -> None:
         """Turn charging off like the operator's command, after some seconds. Returns when the work under way is
         done.
@@ -258,10 +288,8 @@ class Shop:
                 self._change(subscriber, payment_method=self._cards[subscriber.id])
             case Confirm():
                 self._confirm(subscriber)
-            case RefundElsewhere():
-                self._refund(subscriber)
-            case RefundFails():
-                self._fail_refund(subscriber)
+            case RefundElsewhere() | RefundFails() | Contested() | BankDecides():
+                self.bank.act(subscriber.id, self._gateway_ids[subscriber.id], action)
             case GatewayTrouble(mode, operation):
                 customer = self._gateway_ids[subscriber.id]
                 self.sandbox.hostile(mode, operation, customer=customer, **gateway_rule(action))
@@ -279,6 +307,8 @@ class Shop:
                 self._change(subscriber, unless_canceled=True, status=_STATUS[type(action)])
             case Cancel(at):
                 self._change(subscriber, cancel_at=str(at))
+            case EndRevoked():
+                self._rows.update_item(Key=_key(subscriber), UpdateExpression="REMOVE cancel_at")
             case Reprice(price):
                 self._prices[subscriber.id] = price
                 self._change(subscriber, amount=Decimal(price.amount), currency=price.currency)
@@ -344,22 +374,6 @@ class Shop:
         if error is not None and error.code == "authentication_required" and payments[0].status != "canceled":
             self.sandbox.authenticate(payments[0].id)
 
-    def _refund(self, subscriber: Subscriber) -> None:
-        """Refund like somebody in the gateway's dashboard: this system is not told. Only successful payments are
-        refunded.
-        """
-        latest = self._gateway.payment_intents.list({"customer": self._gateway_ids[subscriber.id], "limit": 1}).data
-        if latest and latest[0].status == "succeeded":
-            half = max(latest[0].amount // 20 * 10, 10)
-            made = self._gateway.refunds.create({"payment_intent": latest[0].id, "amount": half})
-            self.refunds.setdefault(subscriber.id, []).append(Refunded(latest[0].id, made.id, half))
-
-    def _fail_refund(self, subscriber: Subscriber) -> None:
-        made = self.refunds.get(subscriber.id, [])
-        if made and not made[-1].failed:
-            self.sandbox.settle_refund(made[-1].refund, "failed")
-            made[-1] = replace(made[-1], failed=True)
-
     def _change(self, subscriber: Subscriber, *, unless_canceled: bool = False, **attributes: Any) -> None:
         """Change attributes of the row. unless_canceled: skip the change if dunning has already canceled the
         subscription.
@@ -370,12 +384,16 @@ class Shop:
             condition, values[":canceled"] = "#status <> :canceled", "canceled"
         with suppress(self._rows.meta.client.exceptions.ConditionalCheckFailedException):
             self._rows.update_item(
-                Key={"subscription_id": subscriber.id, "customer_id": subscriber.customer_id},
+                Key=_key(subscriber),
                 UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in attributes),
                 ExpressionAttributeNames={f"#{name}": name for name in attributes},
                 ExpressionAttributeValues=values,
                 ConditionExpression=condition,
             )
+
+
+def _key(subscriber: Subscriber) -> dict[str, str]:
+    return {"subscription_id": subscriber.id, "customer_id": subscriber.customer_id}
 
 
 def _bounce(mail: dict[str, Any]) -> dict[str, Any]:

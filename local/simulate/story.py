@@ -19,8 +19,6 @@ from local.simulate.happenings import (
     WINDOW,
     GatewayTrouble,
     Killed,
-    RefundElsewhere,
-    RefundFails,
     Subscriber,
     Vanished,
 )
@@ -36,12 +34,23 @@ address is never corrected."""
 
 @dataclass(frozen=True)
 class Story:
-    """A run of the simulation. run: the first part of every id, so that several runs can share a stack."""
+    """A run of the simulation.
+
+    Attributes:
+        run: the first part of every id, so that several runs can share a stack.
+        keeps_disputed: whether the stack keeps disputed subscriptions.
+    """
 
     seed: int
     days: int
     subscriptions: int
     run: str = "sim"
+    keeps_disputed: bool = False
+
+    @property
+    def disputed_subscriptions(self) -> str:
+        """The stack's parameter DisputedSubscriptions."""
+        return "keep" if self.keeps_disputed else "cancel"
 
     @cached_property
     def calendar(self) -> tuple[date, ...]:
@@ -104,18 +113,6 @@ class Story:
         """The days without charges, and the days on which the delayed renewals are caught up."""
         return frozenset(day + timedelta(days=n) for day in self.down | self.off for n in (0, 1))
 
-    @cached_property
-    def audited(self) -> frozenset[date]:
-        """The days on which somebody refunds a payment in the gateway's dashboard, or such a refund fails. The audit
-        runs in the evening of each such day.
-        """
-        return frozenset(
-            day
-            for subscriber in self.subscribers
-            for day, actions in subscriber.actions.items()
-            if any(isinstance(action, RefundElsewhere | RefundFails) for action in actions)
-        )
-
     def is_turned_off_on(self, day: date) -> bool:
         return day in self.off and day - timedelta(days=1) not in self.off
 
@@ -154,7 +151,8 @@ class Story:
 
     @cached_property
     def subscribers(self) -> tuple[Subscriber, ...]:
-        """The drafted subscribers, with some cards removed at the gateway, rows edited by hand, and outside refunds.
+        """The drafted subscribers, with some cards removed at the gateway, rows edited by hand, outside refunds, and
+        disputes.
 
         The additions are drawn after the rest of the story, from random numbers of their own: the rest of the story
         would be the same without the additions.

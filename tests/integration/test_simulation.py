@@ -2,14 +2,24 @@
 
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 
 import pytest
 
 from local.simulate.evidence import Verdict, verdict
-from local.simulate.happenings import FIRST_DAY, Price, Subscriber, Webhooks
+from local.simulate.happenings import (
+    FIRST_DAY,
+    Action,
+    BankDecides,
+    Contest,
+    Contested,
+    EndRevoked,
+    Price,
+    Subscriber,
+    Webhooks,
+)
 from local.simulate.life import live
 from local.simulate.shop import Shop
 from local.simulate.story import Story
@@ -49,6 +59,22 @@ class TwoWebhooks(FirstRenewals):
     """First renewals with two webhooks at once for every renewal."""
 
     webhooks = 2
+
+
+class Disputes(FirstRenewals):
+    """First renewals whose payments are disputed three days later. One dispute is lost. The end of the other
+    subscription is taken back by hand before that dispute is lost, too.
+    """
+
+    @cached_property
+    def subscribers(self) -> tuple[Subscriber, ...]:
+        first, second = super().subscribers
+        disputed, revoked, lost = (FIRST_DAY + timedelta(days=n) for n in (3, 4, 5))
+        actions: dict[date, tuple[Action, ...]] = {
+            disputed: (Contested(Contest.CHARGEBACK),),
+            lost: (BankDecides("lost"),),
+        }
+        return replace(first, actions=actions), replace(second, actions=actions | {revoked: (EndRevoked(),)})
 
 
 POST = Story(seed=329, days=40, subscriptions=10)
@@ -128,6 +154,17 @@ CLAIM_WITHOUT_CONDITION = (
         "renewals/ledger/payment_steps.py",
         "condition = (same_claim(renewal), no_payment(), Term(",
         'condition = (Term("(claim <> :claim OR #status = :claimed)", {":claim": renewal.claim}), Term(',
+    ),
+)
+DISPUTES_THAT_END_AGAIN = Breakage(
+    "GatewayWorker",
+    "gateway-worker",
+    (
+        Change(
+            "gateway_worker/disputes.py",
+            "    if effect is None and disputes.is_chargeback(",
+            "    if disputes.is_chargeback(",
+        ),
     ),
 )
 RECEIPTS_DROPPED = Breakage(
@@ -261,6 +298,20 @@ def test_lost_receipts_are_seen(stack: Stack) -> None:
     assert (found.receipted, count["no_receipt"]) == (0, charges)
     assert charges >= 5
     assert "the audit says receipt_missing" in named_by_the_audit(found)
+
+
+@pytest.mark.timeout(600)
+def test_a_dispute_that_ends_a_subscription_twice_is_seen(stack: Stack) -> None:
+    """No event of the gateway arrives, and the nightly catch-up finds two disputes. Each dispute ends its subscription
+    once, and an end that was taken back stays taken back. With the ends repeated at each step of a dispute, the
+    subscription that ends again is reported."""
+    story = Disputes(seed=0, days=7, subscriptions=2, run="disputed")
+    found = lived(stack, story)
+    assert [str(fault) for fault in found.faults] == []
+    assert (found.disputed, found.lost, found.caught_up >= 4) == (2, 2, True)
+    again = lived(stack, replace(story, run="again"), DISPUTES_THAT_END_AGAIN)
+    told = " ".join(fault.what for fault in again.faults if fault.subscription_id == "again-0004")
+    assert "the subscription ends on 2024-03-21 instead of None" in told
 
 
 @pytest.mark.timeout(600)

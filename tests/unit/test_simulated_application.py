@@ -6,9 +6,10 @@ from datetime import date, timedelta
 import pytest
 
 from local.receiver import Event, Heard
-from local.simulate.expected import Charged, Expected
+from local.simulate.bank import Disputed, Refunded, Standing
+from local.simulate.expected import Chargeback, Charged, Expected
+from local.simulate.happenings import Contest
 from local.simulate.news import misheard
-from local.simulate.shop import Refunded
 from local.simulate.story import Story
 from tests.unit.test_simulation import subscriber
 
@@ -21,13 +22,27 @@ RESULT = Expected(
     refused={REFUSED: REFUSED, GIVEN_UP: GIVEN_UP},
     recovered={REFUSED: REFUSED + timedelta(days=1)},
     given_up=[GIVEN_UP],
+    chargebacks=[Chargeback("pi_1", "ending", GIVEN_UP)],
     status="canceled",
 )
 REFUNDS = [Refunded("pi_1", "re_1", 1000, failed=True)]
+DISPUTES = [
+    Disputed(
+        "pi_1",
+        "dp_1",
+        Contest.CHARGEBACK,
+        {PAID: Standing("needs_response", 2999), REFUSED: Standing("won", 2999, 2999)},
+    )
+]
 
 
 def _event(type_: str, sequence: int, **data: str) -> Event:
     return {"type": type_, "sequence": sequence, "entitled_until": None, "data": data}
+
+
+def _disputed(status: str, reinstated: str) -> dict[str, str]:
+    moved = {"withdrawn": "29.99", "reinstated": reinstated, "payment_currency": "USD"}
+    return {"dispute_id": "dp_1", "status": status, **moved}
 
 
 def _everything() -> list[Event]:
@@ -37,6 +52,9 @@ def _everything() -> list[Event]:
         _event("renewal.paid", 2, period=paid, transaction_id="pi_1"),
         _event("renewal.refunded", 3, refund_id="re_1"),
         _event("renewal.refund_failed", 4, refund_id="re_1"),
+        _event("renewal.disputed", 5, **_disputed("needs_response", reinstated="0.00")),
+        _event("subscription.cancel_scheduled", 5, by="dispute", cancel_at=given_up, status="active"),
+        _event("renewal.disputed", 5, **_disputed("won", reinstated="29.99")),
         _event("renewal.failed", 5, period=refused, outcome="declined"),
         _event("subscription.past_due", 6, period=refused, by="renewal", status="past_due"),
         _event("renewal.paid", 7, period=refused, transaction_id="pi_2"),
@@ -52,7 +70,7 @@ def _faults(events: list[Event]) -> list[str]:
     heard = Heard()
     for event in events:
         heard.take(event)
-    return [fault.what for fault in misheard(subscriber(), RESULT, REFUNDS, heard)]
+    return [fault.what for fault in misheard(subscriber(), RESULT, REFUNDS, DISPUTES, heard)]
 
 
 def test_an_application_that_heard_everything_is_right() -> None:
@@ -74,11 +92,15 @@ def test_each_event_that_is_lost_is_a_fault(lost: int) -> None:
         lambda events: [*events, events[1] | {"sequence": 0}],
         lambda events: [*events, _event("renewal.paid", 0, period="2024-06-01", transaction_id="pi_3")],
         lambda events: [*events, _event("subscription.resumed", 99, status="active")],
+        lambda events: [*events, _event("renewal.refunded", 0, refund_id="re_2")],
+        lambda events: [*events, _event("subscription.ended", 0, by="dispute", status="canceled")],
+        lambda events: [*events, _event("renewal.disputed", 0, **_disputed("lost", reinstated="0.00"))],
         lambda _: [],
     ],
 )
 def test_what_was_told_twice_or_wrongly_is_a_fault(spoil: Callable[[list[Event]], list[Event]]) -> None:
-    """A fact under two ids, a payment that was not made, a wrong status at the end and silence are faults."""
+    """A fact under two ids, a payment, a refund, an end by a dispute or a step of a dispute that did not happen, a
+    wrong status at the end and silence are faults."""
     assert _faults(spoil(_everything()))
 
 
