@@ -18,6 +18,13 @@ from local.simulate.happenings import (
     RefundFails,
 )
 
+_NEXT: Mapping[str, tuple[str, ...]] = {
+    "warning_needs_response": ("withdraw", "warning_closed"),
+    "needs_response": ("respond", "won", "lost"),
+    "under_review": ("won", "lost"),
+}
+"""The next steps of a dispute, by the dispute's status at the gateway."""
+
 
 @dataclass(frozen=True)
 class Refunded:
@@ -86,7 +93,7 @@ class Bank:
                 self._fail_refund(subscription_id)
             case Contested(by):
                 self._contest(subscription_id, customer, by)
-            case BankDecides(step) if subscription_id in self.disputes:
+            case BankDecides(step):
                 self._decide(subscription_id, step)
 
     def _refund(self, subscription_id: str, customer: str) -> None:
@@ -126,10 +133,11 @@ class Bank:
         self.disputes[subscription_id] = [*known, Disputed(payment, made["id"], by, {self.today: standing})]
 
     def _decide(self, subscription_id: str, step: str) -> None:
-        """Let the customer's latest dispute take a step."""
-        latest = next(each for each in reversed(self.disputes[subscription_id]) if each.by is not Contest.WARNING)
-        made = self._sandbox.change_dispute(latest.dispute, step)
-        latest.days[self.today] = _standing(made, made["amount"])
+        """Let the customer's latest dispute take a step, unless the dispute is over, or has taken the step already."""
+        disputes = [each for each in self.disputes.get(subscription_id, ()) if each.by is not Contest.WARNING]
+        if disputes and step in _NEXT.get(disputes[-1].steps[-1].status, ()):
+            made = self._sandbox.change_dispute(disputes[-1].dispute, step)
+            disputes[-1].days[self.today] = _standing(made, made["amount"])
 
 
 def _standing(dispute: Mapping[str, Any], amount: int) -> Standing:

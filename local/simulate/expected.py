@@ -206,9 +206,9 @@ class _Walk:
         self._behaviour, self._card = "good", 0
         self._paused = self._canceled = False
         self._cancel_at: date | None = None
-        self._latest: str | None = None  # the customer's latest payment
-        self._disputed: set[str] = set()
-        self._asked_about: str | None = None  # the latest disputed payment
+        self._latest = ""  # the customer's latest payment; empty before the first
+        self._disputed: list[str] = []  # the disputed payments, oldest first
+        self._is_asked_about = False  # whether the latest dispute is an open inquiry
         self._refused: _Refused | None = None
         self._confirmed = False
         self._maybe: dict[date, tuple[int, str]] = {}  # periods possibly claimed on a day of trouble, with their costs
@@ -311,19 +311,22 @@ class _Walk:
         once: no later step of the same dispute does.
         """
         match action:
-            case Contested(Contest.INQUIRY | Contest.CHARGEBACK as by) if self._latest is not None:
-                if by is Contest.CHARGEBACK and self._latest not in self._disputed:
-                    self._charge_back(self._latest, day)
-                self._disputed.add(self._latest)
-                self._asked_about = self._latest
-            case BankDecides("withdraw") if self._asked_about is not None:
-                self._charge_back(self._asked_about, day)
+            case Contested(Contest.CHARGEBACK | Contest.INQUIRY as by) if self._latest not in ("", *self._disputed):
+                self._disputed.append(self._latest)
+                self._is_asked_about = by is Contest.INQUIRY
+                if by is Contest.CHARGEBACK:
+                    self._charge_back(day)
+            case BankDecides("withdraw") if self._is_asked_about:
+                self._is_asked_about = False
+                self._charge_back(day)
+            case BankDecides("warning_closed"):
+                self._is_asked_about = False
             case EndRevoked() if self._cancel_at is not None:
                 self._cancel_at = None
                 self._result.revoked += 1
 
-    def _charge_back(self, payment: str, day: date) -> None:
-        """Apply a chargeback: nothing is charged for a day after the paid days."""
+    def _charge_back(self, day: date) -> None:
+        """Apply a chargeback of the latest disputed payment: nothing is charged for a day after the paid days."""
         effect, at, first_unpaid = "none", None, self._dates[self._next]
         ends = self._canceled or (self._cancel_at is not None and self._cancel_at <= max(day, first_unpaid))
         if self._story.keeps_disputed:
@@ -336,7 +339,7 @@ class _Walk:
         else:
             effect, at = ("ending" if first_unpaid > day else "ended"), first_unpaid
             self._cancel_at, self._refused = first_unpaid, None
-        self._result.chargebacks.append(Chargeback(payment, effect, at))
+        self._result.chargebacks.append(Chargeback(self._disputed[-1], effect, at))
 
     def _pass_over_until(self, day: date) -> bool:
         """Skip the periods that came due in a pause. Returns whether periods were skipped."""
