@@ -1,6 +1,6 @@
 """Equal mails are composed once for all unit tests: thousands of renewals send the same mails."""
 
-from copy import deepcopy
+import pickle
 from email.message import EmailMessage
 from functools import lru_cache
 from typing import Any
@@ -37,15 +37,16 @@ _put_together = message._message
 
 
 @lru_cache(512)
-def _made(letter: Letter) -> EmailMessage:
+def _made(letter: Letter) -> bytes:
+    """Put a mail together. Returns the mail pickled: a copy takes half as long as deepcopy's."""
     subject, name, paragraphs, link, facts, seller, sender, to = letter
     told = message._Letter(subject, name, list(paragraphs), link, list(facts), seller)
-    return _put_together(told, sender, to)
+    return pickle.dumps(_put_together(told, sender, to))
 
 
 @lru_cache(512)
 def _written(letter: Letter, attached: tuple[Attached, ...], headers: Headers) -> bytes:
-    mail = deepcopy(_made(letter))
+    mail: EmailMessage = pickle.loads(_made(letter))  # noqa: S301  (our own)
     for content, named in attached:
         mail.add_attachment(content, **dict(named))
     for name, value in headers:

@@ -1,6 +1,6 @@
 """A share of many cases of a kind: `make test` runs the share, `make proof` the rest."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -15,3 +15,14 @@ def share(cases: Iterable[Any], of: int) -> list[ParameterSet]:
         marks = given.marks if n % of == 0 else [*given.marks, pytest.mark.proof]
         marked.append(pytest.param(*given.values, id=given.id, marks=marks))
     return marked
+
+
+def rotating(ones: Sequence[Any], others: Sequence[Any], of: int) -> list[ParameterSet]:
+    """Combine each of `ones` with each of `others`; one combination in `of` belongs to `make test`, in turn, so that
+    `make test` has each of `ones` and each of `others`. Both must have at least `of` entries."""
+    assert of <= min(len(ones), len(others))
+    return [
+        pytest.param(one, other, marks=[pytest.mark.proof] if (n + m) % of else [])
+        for n, one in enumerate(ones)
+        for m, other in enumerate(others)
+    ]

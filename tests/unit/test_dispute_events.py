@@ -17,6 +17,7 @@ from renewals.ledger.asked_by import AskedBy
 from tests.cuts import Cut
 from tests.door import Door, Order, backwards, doubled, forget_secrets, in_order
 from tests.fakes import NOON, World
+from tests.shares import rotating
 
 PERIOD, NEXT = "2026-01-31", "2026-02-28"
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -179,8 +180,7 @@ WAYS: dict[str, tuple[Order, timedelta]] = {
 """What happens to the events: their order, and how late they come."""
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize(("story", "way"), rotating([*STORIES], [*WAYS], of=3))
 def test_the_end_is_right_whatever_happens_to_the_events(door: Door, story: str, way: str) -> None:
     """Each story ends with the same dispute in the ledger and the same subscription, whether the events come once,
     twice, in the wrong order, a week late or some never; no event charges or mails."""

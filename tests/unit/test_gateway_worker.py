@@ -22,6 +22,7 @@ from renewals.domain.request import RenewalRequest
 from tests.door import Door, Order, backwards, doubled, forget_secrets, in_order, record_of
 from tests.fake_aws import error
 from tests.fakes import NOON, Cut, World
+from tests.shares import rotating
 from tests.unit.test_audit import Auditor
 
 PERIOD = "2026-01-31"
@@ -175,8 +176,7 @@ def _end(door: Door) -> tuple[Any, ...]:
     return item["status"], tuple(world.mail_kinds()), len(world.gateway.charges), dict(audited["differences"])
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize(("story", "way"), rotating([*STORIES], [*WAYS], of=3))
 def test_the_end_is_right_whatever_happens_to_an_event(door: Door, story: str, way: str) -> None:
     """Each story ends with the same status, mails, charges and a clean audit, whether the story's events arrive once,
     twice, in the wrong order, two minutes late (after the lease), a week late or never."""

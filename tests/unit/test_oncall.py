@@ -110,23 +110,29 @@ ODD = ["", "x", "2026-01-31", b"x", True, None, Decimal(0), Decimal("1E+40"), []
 
 
 @pytest.mark.parametrize(
-    ("odd", "declined"),
+    ("odd", "declined", "each"),
     [
-        *((odd, n % 2 == 0) for n, odd in enumerate(ODD)),
-        *(pytest.param(odd, n % 2 == 1, marks=pytest.mark.proof) for n, odd in enumerate(ODD)),
+        *((odd, n % 2 == 0, slice(n % 3, None, 3)) for n, odd in enumerate(ODD)),
+        *(
+            pytest.param(odd, declined, slice(None), marks=pytest.mark.proof)
+            for odd in ODD
+            for declined in (True, False)
+        ),
     ],
 )
 def test_whatever_was_written_by_hand_everybody_who_waits_is_named(
-    shop: World, oncall: Any, odd: Any, *, declined: bool
+    shop: World, oncall: Any, odd: Any, each: slice, *, declined: bool
 ) -> None:
-    """A value of any type in an unfinished period's attributes does not hide the remaining waiting subscriptions."""
+    """A value of any type in an unfinished period's attributes does not hide the remaining waiting subscriptions. In
+    `make test` each value stands in every third attribute, in turn; in `make proof` each stands in all."""
     on(shop, payment_method="pm_declined" if declined else "pm_ok")
     shop.ses.trouble = [Cut("in the middle of its sending")]
     shop.run()
     on(shop, subscription_id="sub_2", customer_id="cus_2")
     [item] = shop.items().values()
     keys = ("subscription_id", "renewal_date", "unfinished")
-    for name in [each for each in (*item, "notice", "refunds", "refunds_due", "parked") if each not in keys]:
+    names = [name for name in (*item, "notice", "refunds", "refunds_due", "parked") if name not in keys]
+    for name in names[each]:
         shop.dynamodb.put("renewals", item | {name: odd})
         ended = oncall("waiting")
         assert "sub_2, period 2026-01-31\n" in ended.output, (name, ended.exception)
