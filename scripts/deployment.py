@@ -121,7 +121,8 @@ class Deployment:
 
     def asked(self, row: Mapping[str, Any]) -> AskedBy:
         """Return the author and the time of a change of the row."""
-        return AskedBy(self.who, self.moment(row).now)
+        at = self.moment(row)
+        return AskedBy(self.who, at.now, at=at.wall)
 
     def function(self, name: str) -> str:
         """Return the deployed name of a function, given for example process-payment."""

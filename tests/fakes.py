@@ -3,6 +3,7 @@
 Every call that leaves the process goes through `Cuts`, which can end the process before or after the call.
 """
 
+import json
 import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any, cast
 
 import generate_receipt.app
 import process_payment.app
+import process_payment.customers
 import send_email.app
 from generate_receipt.app import issue, issue_refund
 from process_payment.charge import Charge
@@ -22,6 +24,7 @@ from process_payment.decisions import Outcome
 from process_payment.payments import Payments
 from renewals.domain import refund_notices
 from renewals.domain.confirmations import CONFIRMATIONS
+from renewals.domain.customer_request import CustomerRequest
 from renewals.domain.dunning import Dunning
 from renewals.domain.reminders import Rules
 from renewals.domain.renewal import CUT_OFF, Renewal
@@ -29,6 +32,7 @@ from renewals.domain.request import Asks, RenewalRequest
 from renewals.gateway import access as gateway_access
 from renewals.ledger import charging, receipt_links
 from renewals.ledger.charging import Switch
+from renewals.ledger.register import Register
 from renewals.ledger.table import Ledger
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.clock import Moment
@@ -65,6 +69,7 @@ FUNCTIONS = {
     "${GenerateReceiptArn}": lambda event: generate_receipt.app.handler(event, None),
     "${SendEmailArn}": lambda event: send_email.app.handler(event, None),
 }
+_CUSTOMERS: Any = process_payment.customers
 _APPS: tuple[Any, ...] = (process_payment.app, generate_receipt.app, send_email.app)
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 INDEXES = {
@@ -183,7 +188,8 @@ class World:
             (message, "_message", mails.Once),
             (telemetry, "renewal_event", lambda *_, **__: None),  # a twentieth of a run's time, unread
             *((aws, client, partial(getattr, self, client)) for client in ("dynamodb", "s3", "ses")),
-            *((app, "setting", settings.__getitem__) for app in _APPS),
+            *((app, "setting", settings.__getitem__) for app in (*_APPS, _CUSTOMERS)),
+            (_CUSTOMERS, "_register", lambda: self.register),
             *((app, "_ledger", lambda: self.ledger) for app in _APPS),
             (gateway_access, "gateway", cache(lambda: self.gateway)),
             (process_payment.app, "_switch", lambda: self.switch),
@@ -197,6 +203,18 @@ class World:
         finally:
             for place, name, before in stood:
                 setattr(place, name, before)
+
+    def ask(self, asked: CustomerRequest, now: datetime = NOON) -> dict[str, Any]:
+        """Make a request of the customer's page, and return ProcessPayment's reply as Lambda passes the reply on."""
+        self.gateway.now = now
+        with self.deployed(now):
+            reply: dict[str, Any] = json.loads(json.dumps(process_payment.app.handler(asked.event(), None)))
+        return reply
+
+    @property
+    def register(self) -> Register:
+        client: Any = self.dynamodb
+        return Register(client, subscriptions="subscriptions", renewals="renewals", changes="changes")
 
     @property
     def deployment(self) -> str:

@@ -22,6 +22,9 @@ _CALLS = (
     ("Customers, read", "GET", "/v1/customers/cus_preflight"),
     ("Disputes, read", "GET", "/v1/disputes/dp_preflight"),
     ("Radar early fraud warnings, read", "GET", "/v1/radar/early_fraud_warnings/issfr_preflight"),
+    ("Checkout Sessions, write", "POST", "/v1/checkout/sessions"),
+    ("Checkout Sessions, read", "GET", "/v1/checkout/sessions/cs_preflight"),
+    ("SetupIntents, read", "GET", "/v1/setup_intents/seti_preflight"),
     ("Events, read", "GET", "/v1/events?limit=1"),
 )
 
@@ -52,7 +55,7 @@ def look(key: str, endpoint: str, environment: str) -> Iterator[Finding]:
             "Stripe key", f"The key lacks permissions: {'; '.join(refused)}. Add them in Stripe's dashboard, API keys."
         )
     else:
-        yield ok("Stripe key", "The key may make every call that renewals, refunds and audits need.")
+        yield ok("Stripe key", "The key may make every call that renewals, refunds, new cards and audits need.")
     if kind == "sk":
         yield mind(
             "Stripe key", "The key may do everything in Stripe. A restricted key needs only " + "; ".join(answers) + "."

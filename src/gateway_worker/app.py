@@ -39,6 +39,7 @@ from renewals.domain.subscription import Subscription
 from renewals.gateway import access as gateway_access
 from renewals.gateway.port import GatewayUnauthorized, is_of_deployment
 from renewals.ledger.register import Register
+from renewals.ledger.steps import Row
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.clock import Moment
 from renewals.runtime.settings import setting
@@ -133,13 +134,20 @@ def _seams(context: Any) -> Seams:
         keeps_disputed=setting("DISPUTED_SUBSCRIPTIONS") == "keep",
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
         today_of=_today_of,
+        moment_of_row=_moment_of_row,
         reminder_rules=Rules.of(setting("REMINDER_DAYS"), setting("REMINDED_PERIOD_DAYS")),
     )
 
 
 def _today_of(subscription: Subscription) -> date:
     """Return the day that counts as today for the subscription; see _moment_of."""
-    return clock.current(subscription.row.get("test_clock") if _heeds_test_clocks() else None).today
+    return _moment_of_row(subscription.row).today
+
+
+def _moment_of_row(row: Row) -> Moment:
+    """Return the moment that counts as now for the row's subscription; see _moment_of. Raises BadRow for a faulty test
+    clock."""
+    return clock.current(row.get("test_clock") if _heeds_test_clocks() else None)
 
 
 def _moment_of(period: Renewal) -> Moment:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from gateway_worker.cards import card_detached
 from gateway_worker.disputes import disputed
 from gateway_worker.handling import Handled, Seams
+from gateway_worker.new_cards import card_saved
 from gateway_worker.payments import payment_changed
 from gateway_worker.refunds import refund_changed
 from renewals.domain.gateway_event import GatewayEvent, GatewayEventType
@@ -27,4 +28,5 @@ HANDLERS: Mapping[GatewayEventType, Handler] = {
     GatewayEventType.DISPUTE_CLOSED: disputed,
     GatewayEventType.FRAUD_WARNING: disputed,
     GatewayEventType.CARD_DETACHED: card_detached,
+    GatewayEventType.CARD_SAVED: card_saved,
 }

@@ -10,7 +10,8 @@ the type of an event to the handler. A handler follows these rules:
   must do so without a call of the gateway: the charge of each ordinary renewal causes an event, and most events of
   payments are therefore known. An event of a refund or a dispute names no billing period: a call of the gateway leads
   to the period. An event of a card causes a call of the gateway only if a row with the card does not say yet that the
-  card is detached, or if a customer with the card is still owed the mail about the card.
+  card is detached, or if a customer with the card is still owed the mail about the card. An event of a session for a
+  new card causes a call of the gateway if the session names a subscription of this deployment.
 - If an execution holds the lease of the period, the handler answers `later`, and the queue delivers the event again
   after the lease.
 - An event may arrive twice, or late, or before this system has recorded the cause of the event, or never. If a handler
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from renewals.domain.subscription import Subscription
     from renewals.gateway.port import Gateway
     from renewals.ledger.register import Register
+    from renewals.ledger.steps import Row
     from renewals.ledger.table import Ledger
     from renewals.runtime.clock import Moment
 
@@ -102,6 +104,7 @@ class Seams:
         keeps_disputed: whether a disputed subscription goes on (the parameter DisputedSubscriptions).
         seconds_left: returns the time left before the function is stopped.
         today_of: returns the business's day that counts as today for the subscription.
+        moment_of_row: returns the moment that counts as now for the row's subscription.
         reminder_rules: when the deployment reminds customers.
     """
 
@@ -113,6 +116,7 @@ class Seams:
     keeps_disputed: bool
     seconds_left: Callable[[], float]
     today_of: Callable[[Subscription], date]
+    moment_of_row: Callable[[Row], Moment]
     reminder_rules: Rules
 
     @property

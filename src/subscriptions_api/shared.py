@@ -79,7 +79,8 @@ def moment(row: Row) -> Moment:
 
 def asked(event: APIGatewayProxyEvent, row: Row, again: Repeatable | None = None) -> AskedBy:
     """Return the caller and the moment. Raises Nobody for an unsigned request."""
-    return AskedBy(name_of(_signer(event)), moment(row).now, again)
+    at = moment(row)
+    return AskedBy(name_of(_signer(event)), at.now, again, at.wall)
 
 
 def _signer(event: APIGatewayProxyEvent) -> str:

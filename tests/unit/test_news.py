@@ -29,7 +29,6 @@ from renewals.domain.subscription import SubscriptionStatus
 from renewals.domain.transitions import Action
 from renewals.ledger import dispute_steps
 from renewals.ledger.asked_by import AskedBy
-from renewals.ledger.register import Register
 from renewals.runtime.attribute_values import plain
 from scripts import event_schemas
 from tests.fakes import DUE, LATER, NOON, World
@@ -45,14 +44,12 @@ type Json = dict[str, Any]
 
 
 class Shop(World):
-    """A world whose events are collected, and the register over it."""
+    """A world whose events are collected."""
 
     def __init__(self) -> None:
         super().__init__()
         self.streams = Streams(self.dynamodb, lambda: self.gateway.now)
         self.events: list[Json] = []
-        client: Any = self.dynamodb
-        self.register = Register(client, subscriptions="subscriptions", renewals="renewals", changes="changes")
 
     def hear(self, at: datetime, reader: Reader = READER) -> list[Json]:
         """Return the events of the writes since the last call, committed at `at`."""

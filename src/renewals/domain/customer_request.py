@@ -62,6 +62,7 @@ class Refusal(Worded):
     ENDED = "ended", "the subscription has ended"
     NOT_READABLE = "not_readable", "the subscription's row has a fault"
     TRY_AGAIN = "try_again", "the gateway gave no clear answer, or the subscription was being changed"
+    GATEWAY_REFUSED = "gateway_refused", "the gateway refused the request, for example because its customer is gone"
     GATEWAY_ACCOUNT = "gateway_account", "the gateway rejects our account or key"
 
     # A session for a new card is not taken.

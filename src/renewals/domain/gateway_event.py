@@ -53,6 +53,7 @@ class GatewayEventType(StrEnum):
     DISPUTE_CLOSED = "charge.dispute.closed"
     FRAUD_WARNING = "radar.early_fraud_warning.created"
     CARD_DETACHED = "payment_method.detached"
+    CARD_SAVED = "checkout.session.completed"
 
     @property
     def of_object(self) -> str:

@@ -30,6 +30,9 @@ GATEWAY_ID_FORM = "1 to 255 letters A-Z a-z, digits and _"
 ENDED_ON = "ended_on"
 """The attribute of a row with the day on which the subscription ended: the day that `cancel_at` named."""
 
+CARD_CHANGED_AT = "card_changed_at"
+"""The attribute of a row with the moment at which the payment method was last changed on request, by the real clock."""
+
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOST_INTERVALS = 1000
 _FIRST_YEAR = 2000

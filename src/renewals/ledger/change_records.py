@@ -1,8 +1,9 @@
 """The records of changes in the changes table: the changed attributes, the time and the origin of each change.
 
 A record lies under the subscription's id and the time of the change. The record of the creation has "created" in place
-of the time, so that a second creation of the same subscription fails. A record is written in one transaction with the
-change.
+of the time, so that a second creation of the same subscription fails. For the same reason, the record of a change that
+an object of the gateway has caused has the object's id in place of the time. A record is written in one transaction
+with the change.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def _item(
 ) -> dict[str, object]:
     return {
         "subscription_id": subscription_id,
-        "change": f"{asked.now.isoformat(timespec='microseconds')}/{uuid4().hex[:8]}",
+        "change": f"cause/{asked.cause}" if asked.cause else f"{storable(asked.now)}/{uuid4().hex[:8]}",
         "at": asked.now,
         "by": asked.by,
         "what": what,

@@ -164,6 +164,8 @@ class Register:
         details = _details(row, changes)
         if what is ChangeKind.EDITED and not details:
             return dict(row)
+        if "payment_method" in details:
+            changes = {**changes, subscription.CARD_CHANGED_AT: storable(asked.at or asked.now)}
         new = _applied(row, changes)
         watched = sorted({*WATCHED, *IN_ENTITY_TAG} - {"customer_id"})
         change = dynamodb.change(
