@@ -343,7 +343,7 @@ def test_the_sign_up_says_what_was_bought_and_how_to_cancel(stack: Stack) -> Non
     told = _last(stack)
     assert "Thank you for subscribing to Pro." in told
     assert "We charge $29.99 on 28 February 2026, and again for each further period until you cancel." in told
-    assert "You can cancel at any time on the page of your subscription." in told
+    assert "You can cancel your subscription at any time on your account page." in told
     assert "See your subscription: https://shop.example/account" in told
     for fact in ("Plan: Pro", "Price: 29.99 USD", "Billing period in months: 3", "Next payment: 28 February 2026"):
         assert f"  {fact}\n" in told
