@@ -404,6 +404,16 @@ def test_a_bad_address_is_parked_and_mailed_after_the_correction(stack: Stack) -
     assert stack.settle(NOON + 4 * DAY) == []
 
 
+def test_nobody_is_mailed_without_an_address(stack: Stack) -> None:
+    """A subscription without an address, as of an application that mails by itself, fails no execution and raises no
+    alarm; an address that is given within the day is mailed."""
+    stack.sign_up(NOON, renewal_date="2026-02-28", customer_email=None)
+    stack.publish(NOON)
+    assert stack.work(NOON) == ["Success"]
+    stack.edit(NOON + LATER, customer_email="ann@customer.example")
+    assert stack.settle(NOON + LATER) == [SIGN_UP]
+
+
 def test_a_bounce_marks_the_address_and_a_cleared_fault_mails_again(stack: Stack) -> None:
     """The bounce of a confirmation is found by the mail's tags: the address is marked, the mail counts as failed, and
     the command that clears the fault has the mail sent again."""

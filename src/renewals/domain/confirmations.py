@@ -95,7 +95,7 @@ def owed(
     row: Item, changes: Sequence[Change], kinds: Collection[str], now: datetime, *, tested: bool
 ) -> list[Confirmation]:
     """Return the confirmations that are true of the row now and still need work: never sent, still recorded as being
-    sent, or failed at an earlier address.
+    sent, or failed at an earlier address. A row without an address owes none: nobody is there to be mailed.
 
     Args:
         row: the subscription's row.
@@ -105,9 +105,12 @@ def owed(
         tested: whether a test clock sets the moment. The moments of changes are then not compared with `now`, because
             somebody may move the test clock between the change and the mail.
     """
+    address = mail_faults.address_of(row)
     try:
         subscription = parse(row)
     except BadRow:
+        return []
+    if not address.to:
         return []
 
     def needs_work(change: Change) -> bool:
@@ -115,7 +118,7 @@ def owed(
         if mail is None:
             return tested or now - change.at < _FRESH
         if mail.state is MailState.FAILED:
-            in_vain = mail_faults.is_in_vain(mail, mail_faults.address_of(row))
+            in_vain = mail_faults.is_in_vain(mail, address)
             return not in_vain and (tested or now - change.at < _TRIED_AGAIN)
         return mail.state is MailState.SENDING
 
