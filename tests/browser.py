@@ -25,7 +25,10 @@ def chromium(home: Path) -> Iterator[Chrome]:
     options.add_argument("--headless=new")
     options.add_argument("--window-size=1200,900")
     options.add_argument("--disable-dev-shm-usage")  # /dev/shm of a container is small
-    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+    # The APIs of the local stack have host names of their own, which end in localhost.
+    options.add_argument(
+        "--host-resolver-rules=MAP *.execute-api.localhost 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    )
     options.add_argument(f"--user-data-dir={home}")
     if os.geteuid() == 0:
         options.add_argument("--no-sandbox")  # Chromium's sandbox does not run as root

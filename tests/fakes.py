@@ -62,6 +62,7 @@ SETTINGS = {
     "SENDER_EMAIL": SENDER,
     "SES_CONFIGURATION_SET": "receipts",
     "CUSTOMER_PAGE_URL": PAGE,
+    "ACCOUNT_URL": "",
     "RECEIPT_LINKS_URL": LINKS,
 } | {f"SELLER_{name.upper()}": value for name, value in SELLER.items()}
 FUNCTIONS = {
@@ -262,7 +263,7 @@ class World:
             of = renewal.subscription_id, renewal.renewal_date.isoformat(), refund
             return f"{LINKS}/{receipt_links.token('key', *of)}"
 
-        return Delivery(self.ledger, self.post(execution, now), read, link, self.dunning, PAGE)
+        return Delivery(self.ledger, self.post(execution, now), read, link, self.dunning, lambda _row, _power: PAGE)
 
     def post(self, execution: str, now: datetime) -> Post:
         return Post(cast("Any", self.ses), SENDER, "receipts", execution, now)

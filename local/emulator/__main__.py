@@ -11,11 +11,11 @@ from local.emulator import (
     functions,
     limits,
     mail,
+    mailed_links,
     metrics,
     passing_of_time,
     patching,
     queues,
-    receipt_links,
     streams,
     transport,
     workflows,
@@ -48,7 +48,7 @@ def main() -> None:
     patching.check_version()
     functions.apply(arguments.python)
     changes = (workflows, metrics, mail, queues, streams, events, limits, transport, cuts, passing_of_time)
-    for each in (*changes, receipt_links):
+    for each in (*changes, mailed_links):
         each.apply()
 
     from ministack import app

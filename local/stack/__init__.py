@@ -182,6 +182,7 @@ class Stack:
                 f"PaymentGatewayApiKey={self.gateway_key}",
                 f"PaymentGatewayEndpoint={self.gateway_url}",
                 f"ReceiptLinksUrl={self.endpoint_url}/_local/receipts",
+                *self._account_page(),
                 "RenewalConcurrency=20",  # the default is meant for a new AWS account
                 *(f"{name}={value}" for name, value in self._parameters.items()),
                 seconds=_DEPLOY_SECONDS,
@@ -195,6 +196,12 @@ class Stack:
         outputs["GatewayUrl"] = self.gateway_url
         outputs["Region"] = REGION
         _write(self.outputs_file, json.dumps(outputs, indent=2))
+
+    def _account_page(self) -> list[str]:
+        """Return the parameter that gives the customer page an address known before the API is deployed; none where a
+        team's own page is in its place."""
+        own = self._parameters.get("CustomerPageUrl")
+        return [] if own else [f"AccountPageUrl={self.endpoint_url}/_local/account"]
 
     def serve_console(self) -> None:
         """Serve the console unless already served, and record its address in the outputs. Raises StackError.

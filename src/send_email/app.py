@@ -19,12 +19,13 @@ from renewals.domain.errors import BadEvent, MailError
 from renewals.domain.item_values import fields, several, text, whole
 from renewals.domain.outcomes import MailOutcome, PaymentOutcome
 from renewals.domain.renewal import MailKind, Renewal
-from renewals.ledger import receipt_links
+from renewals.ledger import account_links, receipt_links
 from renewals.ledger.table import Ledger
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.aws_errors import transient_aws_errors_as
 from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply
+from send_email.customer_page import CustomerPage
 from send_email.delivery import Delivery
 from send_email.post import Post
 
@@ -61,26 +62,27 @@ def handler(event: Event, _context: object) -> Reply:
         now=moment.now,
     )
     with transient_aws_errors_as(MailError):
+        page = CustomerPage(setting("CUSTOMER_PAGE_URL"), setting("ACCOUNT_URL"), _account_key, moment.wall)
         match renewal["outcome"]:
             case PaymentOutcome.REMIND:
-                outcome = _reminded(renewal, post, moment.today)
+                outcome = _reminded(renewal, post, page, moment.today)
             case PaymentOutcome.CONFIRM:
-                outcome = _confirmed(renewal, post, moment)
+                outcome = _confirmed(renewal, post, page, moment)
             case _:
-                outcome = _delivered(renewal, post)
+                outcome = _delivered(renewal, post, page)
     reply: Reply = {**renewal, "outcome": outcome}
     telemetry.renewal_event("mail", reply)
     return reply
 
 
-def _delivered(renewal: Mapping[str, object], post: Post) -> MailOutcome:
+def _delivered(renewal: Mapping[str, object], post: Post, page: CustomerPage) -> MailOutcome:
     delivery = Delivery(
         ledger=_ledger(),
         post=post,
         read_receipt=_read_receipt,
         receipt_link=_receipt_link,
         dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),
-        customer_page=setting("CUSTOMER_PAGE_URL"),
+        page_link=page.link,
     )
     return delivery.deliver(
         text(renewal, "subscription_id"),
@@ -91,7 +93,7 @@ def _delivered(renewal: Mapping[str, object], post: Post) -> MailOutcome:
     )
 
 
-def _reminded(renewal: Mapping[str, object], post: Post, today: date) -> MailOutcome:
+def _reminded(renewal: Mapping[str, object], post: Post, page: CustomerPage, today: date) -> MailOutcome:
     from renewals.domain import reminders  # most mails are no reminders, and the function must start fast
     from renewals.ledger import reminder_records
     from send_email.reminding import Reminding
@@ -100,7 +102,7 @@ def _reminded(renewal: Mapping[str, object], post: Post, today: date) -> MailOut
         records=reminder_records.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")),
         post=post,
         seller=setting("SELLER_NAME"),
-        page=setting("CUSTOMER_PAGE_URL"),
+        page_link=page.link,
         today=today,
         rules=reminders.Rules.of(setting("REMINDER_DAYS"), setting("REMINDED_PERIOD_DAYS")),
     )
@@ -109,10 +111,9 @@ def _reminded(renewal: Mapping[str, object], post: Post, today: date) -> MailOut
     return reminding.deliver(*whose, text(renewal, "renewal_date"), kinds)
 
 
-def _confirmed(renewal: Mapping[str, object], post: Post, moment: Moment) -> MailOutcome:
+def _confirmed(renewal: Mapping[str, object], post: Post, page: CustomerPage, moment: Moment) -> MailOutcome:
     from renewals.domain.confirmations import wanted
     from renewals.ledger.confirmation_records import ConfirmationRecords
-    from send_email.confirmation_mail import Seller
     from send_email.confirming import Confirming
 
     tables = {"subscriptions": setting("DYNAMODB_TABLE"), "changes": setting("CHANGES_TABLE")}
@@ -121,7 +122,8 @@ def _confirmed(renewal: Mapping[str, object], post: Post, moment: Moment) -> Mai
         ledger=_ledger(),
         post=post,
         kinds=wanted(setting("CONFIRMATIONS")),
-        seller=Seller(setting("SELLER_NAME"), setting("CUSTOMER_PAGE_URL")),
+        seller=setting("SELLER_NAME"),
+        page_link=page.link,
         moment=moment,
     )
     keys = [str(key) for key in several(renewal, "changes")]
@@ -136,6 +138,15 @@ def _receipt_link(renewal: Renewal, refund: str) -> str:
     of = renewal.subscription_id, renewal.renewal_date.isoformat(), refund
     token = receipt_links.token(_link_key().value(), *of)
     return f"{setting('RECEIPT_LINKS_URL')}/{token}"
+
+
+def _account_key() -> str:
+    return account_links.Keys.of_secret(_account_secret().value()).current
+
+
+@cache
+def _account_secret() -> receipt_links.LinkKey:
+    return receipt_links.LinkKey(aws.secrets_manager(), setting("ACCOUNT_LINK_KEY_ARN"))
 
 
 @cache

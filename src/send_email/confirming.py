@@ -10,11 +10,12 @@ from renewals.domain.errors import BadRow, MailError, repeat_while_outdated
 from renewals.domain.mail_tags import Tagged
 from renewals.domain.outcomes import MailOutcome
 from renewals.domain.renewal import Mail, MailState
+from renewals.ledger.account_links import Power
 from renewals.ledger.forecast import next_charges
 from send_email.confirmation_mail import Ahead, Seller, confirmation_mail
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from email.message import EmailMessage
 
     from renewals.domain.confirmations import Confirmation
@@ -34,7 +35,8 @@ class Confirming:
 
     Attributes:
         kinds: the kinds of mails that the deployment sends.
-        seller: the seller, as the mails name the seller.
+        seller: the name of the seller.
+        page_link: returns the link to the customer page for the customer of a row; empty without a page.
         moment: the moment of the subscription.
     """
 
@@ -42,7 +44,8 @@ class Confirming:
     ledger: Ledger
     post: Post
     kinds: Collection[str]
-    seller: Seller
+    seller: str
+    page_link: Callable[[Item | None, Power], str]
     moment: Moment
 
     def deliver(self, subscription_id: str, customer_id: str, changes: Sequence[str]) -> MailOutcome:
@@ -82,7 +85,7 @@ class Confirming:
             return confirmation_mail(
                 confirmation,
                 self._ahead(confirmation.subscription),
-                seller=self.seller,
+                seller=Seller(self.seller, self.page_link(row, Power.FULL)),
                 sender=self.post.sender,
                 to=deliverable,
             )

@@ -20,6 +20,7 @@ from renewals.domain.outcomes import MailOutcome, PaymentOutcome
 from renewals.domain.owed import is_true, owed_mail, receipt_mail
 from renewals.domain.renewal import Mail, MailKind, Renewal, Status
 from renewals.ledger import mail_steps
+from renewals.ledger.account_links import Power
 from renewals.ledger.table import Ledger
 from send_email.message import Attachment, Prospects, compose
 from send_email.post import Post
@@ -44,7 +45,7 @@ class Delivery:
 
     read_receipt: returns the bytes under a key of S3. receipt_link: returns the link to the receipt of a renewal, or to
     the receipt of the named refund. dunning: the dunning schedule, from which a mail about a refusal takes its dates.
-    customer_page: the page on which customers update the payment method; empty without a page.
+    page_link: returns the link to the customer page for the customer of a row; empty without a page.
     """
 
     ledger: Ledger
@@ -52,7 +53,7 @@ class Delivery:
     read_receipt: Callable[[str], bytes]
     receipt_link: Callable[[Renewal, str], str]
     dunning: Dunning
-    customer_page: str = ""
+    page_link: Callable[[Item | None, Power], str]
 
     def deliver(
         self, subscription_id: str, customer_id: str, renewal_date: str, outcome: str, attempt: int
@@ -110,14 +111,14 @@ class Delivery:
                 renewal,
                 sender=self.post.sender,
                 to=deliverable,
-                prospects=self._prospects(renewal),
+                prospects=self._prospects(renewal, row),
                 attachment=self._attachment(renewal, kind),
             )
 
         place = _InLedger(self.ledger, renewal, name, self.post.now)
         return self.post.send(place, renewal.mails.get(name), address, composed)
 
-    def _prospects(self, renewal: Renewal) -> Prospects | None:
+    def _prospects(self, renewal: Renewal, row: Item | None) -> Prospects | None:
         if renewal.next_attempt is None:
             return None
         tried_again = renewal.status is Status.DECLINED and not is_hard(renewal.decline_code, renewal.advice_code)
@@ -125,7 +126,7 @@ class Delivery:
             retry_on=renewal.next_attempt if tried_again else None,
             ends_on=self.dunning.ends_on(renewal.first_tried_on, renewal.dunned, renewal.next_attempt),
             ends_as=self.dunning.ends_as,
-            page=self.customer_page,
+            page=self.page_link(row, Power.FULL),
         )
 
     def _attachment(self, renewal: Renewal, kind: MailKind) -> Attachment | None:

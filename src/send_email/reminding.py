@@ -1,17 +1,19 @@
 """Send reminders, once for each subscription, period and kind. The row of the subscription records the reminders."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from email.message import EmailMessage
 
 from renewals.domain import mail_faults, offers, reminders
 from renewals.domain.errors import MailError, repeat_while_outdated
+from renewals.domain.item_values import Item
 from renewals.domain.mail_tags import Tagged
 from renewals.domain.outcomes import MailOutcome
 from renewals.domain.renewal import Mail, MailKind, MailState
 from renewals.domain.subscription import Subscription
 from renewals.ledger import reminder_records
+from renewals.ledger.account_links import Power
 from send_email.message import remind
 from send_email.post import Post
 
@@ -22,14 +24,14 @@ _LOOKS = 3
 class Reminding:
     """The reminders that an execution sends to the customer of a subscription.
 
-    seller: the name at the end of the mails. page: the URL of the customer page; empty without a page. rules: when the
-    deployment reminds customers.
+    seller: the name at the end of the mails. page_link: returns the link to the customer page for the customer of a
+    row; empty without a page. rules: when the deployment reminds customers.
     """
 
     records: reminder_records.Records
     post: Post
     seller: str
-    page: str
+    page_link: Callable[[Item | None, Power], str]
     today: date
     rules: reminders.Rules
 
@@ -72,7 +74,8 @@ class Reminding:
             mail_faults.refuse(subscription.row, required=False)
             card = reminders.known_card(subscription) if kind is MailKind.CARD_EXPIRES else None
             told = offers.as_told(subscription, self.today)
-            return remind(told, card, seller=self.seller, page=self.page, sender=self.post.sender, to=deliverable)
+            page = self.page_link(subscription.row, Power.FULL)
+            return remind(told, card, seller=self.seller, page=page, sender=self.post.sender, to=deliverable)
 
         place = _OnRow(self.records, subscription, kind, self.today, self.post.now)
         return self.post.send(place, earlier, mail_faults.address_of(subscription.row), composed)

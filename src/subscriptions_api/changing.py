@@ -256,12 +256,8 @@ def _anchored(row: Row, changes: Mapping[str, Value], today: date) -> dict[str, 
 
 
 def _renew_if_due(row: Row) -> None:
-    """Start the workflow if the row has work: a due payment, a refused payment, or an open payment of a subscription
-    that is no longer live. A payment is open if the payment was begun, refused or failed. The workflow gives up the
-    open payment of a subscription that is no longer live."""
-    live = subscription.is_live(row)
-    due = live and str(row.get("renewal_date")) <= shared.moment(row).today.isoformat()
-    if due or "next_attempt" in row or (not live and shared.register().has_open_charge(row)):
+    """Start the workflow if the row has work for the workflow."""
+    if shared.register().has_work(row, shared.moment(row).today):
         shared.start(row)
 
 

@@ -76,6 +76,7 @@ SHARES = {
     "with test clocks": Share(
         (
             "test_own_subscription.py",
+            "test_customer_page_in_a_browser.py",
             "test_simulation.py",
             "test_check.py",
             "test_console_pages.py",

@@ -540,6 +540,36 @@ def test_the_api_is_broken(shop: Shop, watch: Watch) -> None:
     watch.goes_off("api-5xx-errors")
 
 
+def test_the_customer_page_is_broken(shop: Shop, watch: Watch) -> None:
+    """Eleven pages that fail, since the page finds no table, turn on the alarm of the page, until pages open again."""
+    url = f"{account_api(shop)}/account/link/nobody.made"
+    with misled(shop, "subscription-mgmt-customer-page-prod", DYNAMODB_TABLE="gone"):
+        assert [urllib3.request("GET", url).status for _ in range(11)] == [500] * 11
+        watch.comes_on("account-5xx-errors")
+    assert urllib3.request("GET", url).status == 404
+    watch.goes_off("account-5xx-errors")
+
+
+def test_somebody_tries_links_to_the_customer_page(shop: Shop, watch: Watch) -> None:
+    """More than a hundred refused links within five minutes turn on an alarm, which goes off after the last."""
+    url = f"{account_api(shop)}/account/link/nobody.made"
+    refused = 0
+    while refused <= 100:
+        refused += urllib3.request("GET", url).status == 404  # the stage may throttle some
+    watch.comes_on("account-links-refused")
+    watch.goes_off("account-links-refused")
+
+
+def account_api(shop: Shop) -> str:
+    """Return the address of the customer page's API, without a host name of its own."""
+    [api] = [
+        each["id"]
+        for each in shop.stack.client("apigateway").get_rest_apis()["items"]
+        if each["name"] == "subscription-mgmt-account-prod"
+    ]
+    return f"{shop.stack.endpoint_url}/_aws/execute-api/{api}/prod"
+
+
 def test_very_many_refusals_raise_an_alarm(watch: Watch) -> None:
     """More than a thousand unsigned requests within five minutes raise an alarm, which goes off after the requests
     stop."""

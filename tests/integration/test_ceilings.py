@@ -13,6 +13,7 @@ from local.stack import Stack
 INSTRUCTIONS = {
     "webhook_handler": 900,
     "gateway_events": 950,
+    "customer_page": 1100,
     "gateway_worker": 1080,
     "gateway_catch_up": 1080,
     "event_publisher": 950,

@@ -1,6 +1,7 @@
 """The emulator's changed behaviour matches AWS, shown on functions and workflows made for the purpose."""
 
 import json
+import re
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -154,6 +155,19 @@ def test_a_header_is_text_and_none_is_lost(cloud: Cloud) -> None:
     cookies = {"headers": {"Set-Cookie": "a=1"}, "multiValueHeaders": {"set-cookie": ["b=2", "c=3"]}}
     answer = urllib3.request("POST", url, json={"statusCode": 200, "body": ""} | cookies)
     assert answer.headers.getlist("set-cookie") == ["a=1", "b=2", "c=3"]
+
+
+def test_a_mailed_link_leads_to_the_api_that_has_its_path(cloud: Cloud) -> None:
+    """Of several APIs, the link to a receipt leads to the API that opens receipts, and the link to the customer page
+    leads to the page's own host."""
+    cloud.api(cloud.function())
+    base = f"{cloud.stack.endpoint_url}/_local"
+    receipt = urllib3.request("GET", f"{base}/receipts/nobody.made", headers={"Accept": "text/html"})
+    assert (receipt.status, b"opens no receipt" in receipt.data) == (404, True)
+    page = urllib3.request("GET", f"{base}/account/link/nobody.made", redirect=False)
+    assert page.status == 307
+    host = rf"http://[0-9a-f]+\.execute-api\.localhost:{cloud.stack.port}"
+    assert re.fullmatch(rf"{host}/prod/account/link/nobody\.made", page.headers["Location"])
 
 
 def test_a_path_is_throttled(cloud: Cloud) -> None:

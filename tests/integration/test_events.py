@@ -79,6 +79,9 @@ def test_the_sample_events_make_one_renewal(shop: Shop, remote_invoke: Any) -> N
     again = {"batchItemFailures": [{"itemIdentifier": dispute}]}
     assert remote_invoke("GatewayWorker", "gateway_worker") == again
 
+    # The link of the event is signed by nobody.
+    assert remote_invoke("CustomerPage", "customer_page")["statusCode"] == 404
+
     assert remote_invoke("GatewayCatchUp", "gateway_catch_up")["finished"]
 
     # The event's token belongs to no mail: the function does not believe the event.

@@ -7,13 +7,14 @@ with the reason; tests/unit/test_template_roles.py asserts on the template that 
 
 import base64
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 import stripe
@@ -22,7 +23,7 @@ import urllib3
 from local.gateway import official_client
 from local.stack import STACK_NAME
 from renewals.domain.request import Asks
-from renewals.ledger import receipt_links
+from renewals.ledger import account_links, receipt_links
 from tests.integration.shop import RUNNING, SUCCEEDED, Shop, Subscriber, today, wait_until
 from tests.integration.stacks import SCALE_OF_WAITS
 from tests.streams import record as stream_record
@@ -72,6 +73,7 @@ class Deployed:
         self.names["WebhookSecret"] = shop.stack.outputs["WebhookSecretArn"]
         self.names["EventsSecret"] = shop.stack.outputs["EventsSecretArn"]
         self.names["ReceiptLinkKey"] = shop.stack.outputs["ReceiptLinkKeyArn"]
+        self.names["AccountLinkKey"] = shop.stack.outputs["AccountLinkKeyArn"]
         # The emulator lists a queue by its address, which ends in the queue's name.
         queues = """RenewalQueue GatewayEventsQueue MailFeedbackDeadLetterQueue UnreadableRecordsQueue DeliveriesQueue
                     EventsDeadLetterQueue"""
@@ -322,6 +324,14 @@ def mail_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
     return mail(deployed)
 
 
+def decline_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
+    """Mail about a refused payment from a new process: such a mail links to the customer page."""
+    declined = deployed.pay(deployed.shop.subscribe(card="pm_card_chargeCustomerFail")).reply
+    deployed.restart("SendEmail")
+    for _ in range(2):
+        yield deployed.call("SendEmail", {"execution": EXECUTION, "renewal": declined})
+
+
 def webhook(deployed: Deployed) -> Iterator[Answer]:
     """Send a webhook for a subscription that is not due: the workflow charges nobody."""
     body = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat()).request()
@@ -433,6 +443,75 @@ def api_refund(deployed: Deployed) -> Iterator[Answer]:
 def api_refund_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
     deployed.restart("SubscriptionsApi")
     return api_refund(deployed)
+
+
+class OnThePage:
+    """A customer with a session of the customer page."""
+
+    def __init__(self, deployed: Deployed, subscriber: Subscriber) -> None:
+        key = deployed.names["AccountLinkKey"]
+        secret = deployed.shop.stack.client("secretsmanager").get_secret_value(SecretId=key)["SecretString"]
+        self._key = account_links.Keys.of_secret(secret).current
+        self._deployed = deployed
+        account = account_links.Account.of_row(deployed.shop.row(subscriber))
+        expires = datetime.now(UTC) + timedelta(minutes=30)
+        session = account_links.Purpose.SESSION
+        self._session = account_links.token(self._key, session, account, account_links.Power.FULL, expires)
+
+    def send(self, method: str, path: str, form: dict[str, str] | None = None) -> Answer:
+        """Send a request; `done` in the answer says whether the page is no error."""
+        headers = {"Cookie": f"__Host-account={self._session}", "Sec-Fetch-Site": "same-origin"}
+        headers |= {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
+        event = api_request(method, f"/account/{path}") | {"headers": headers, "body": urlencode(form or {}) or None}
+        answer = self._deployed.call("CustomerPage", event)
+        return Answer({"done": answer.reply["statusCode"] < 400} | answer.reply, answer.told)
+
+    def press(self, path: str) -> Answer:
+        """Open the page of a change, and press its button."""
+        asked = self.send("GET", path)
+        if not asked.reply["done"]:
+            return asked
+        fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', asked.reply["body"]))
+        return self.send("POST", path, fields)
+
+
+def page_overview(deployed: Deployed) -> Iterator[Answer]:
+    """Look at a subscription with a receipt."""
+    subscriber = deployed.shop.subscribe()
+    deployed.issue_receipt(deployed.pay(subscriber).reply)
+    customer = OnThePage(deployed, subscriber)
+    for _ in range(2):
+        yield customer.send("GET", "overview")
+
+
+def page_overview_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
+    """Look at a subscription by a new process, which reads the keys of the links."""
+    probe = page_overview(deployed)
+    deployed.restart("CustomerPage")
+    return probe
+
+
+def page_cancel(deployed: Deployed) -> Iterator[Answer]:
+    """Cancel a subscription at the end of its period, while no charge is under way."""
+    customer = OnThePage(deployed, deployed.shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat()))
+    for _ in range(2):
+        yield customer.press("cancel")
+
+
+def page_resume(deployed: Deployed) -> Iterator[Answer]:
+    """Resume a subscription with a renewal date in the pause, which the resumption records as skipped."""
+    fell_due = (today() - timedelta(days=3)).isoformat()
+    customer = OnThePage(deployed, deployed.shop.subscribe(status="paused", renewal_date=fell_due))
+    for _ in range(2):
+        yield customer.press("resume")
+
+
+def page_hands_over(deployed: Deployed) -> Iterator[Answer]:
+    """Resume a suspended subscription, which is due: the change always stands, and the renewal goes to the queue if
+    permitted."""
+    for _ in range(2):
+        answer = OnThePage(deployed, deployed.shop.subscribe(status="unpaid")).press("resume")
+        yield Answer({"done": "not handed over" not in answer.told}, answer.told)
 
 
 def api_start(deployed: Deployed) -> Iterator[Answer]:
@@ -777,6 +856,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("SendEmailRole", "dynamodb:UpdateItem", "table/<Changes>"): confirmation,
     Grant("SendEmailRole", "s3:GetObject", "<Receipts>/receipts/*"): mail,
     Grant("SendEmailRole", "secretsmanager:GetSecretValue", "<ReceiptLinkKey>"): mail_by_a_new_process,
+    Grant("SendEmailRole", "secretsmanager:GetSecretValue", "<AccountLinkKey>"): decline_by_a_new_process,
     Grant("SendEmailRole", "ses:SendRawEmail", "identity/*"): mail,
     Grant("SendEmailRole", "ses:SendRawEmail", "configuration-set/<ReceiptsConfigurationSet>"): mail,
     Grant("WebhookHandlerRole", "states:StartExecution", "<RenewalWorkflow>"): webhook,
@@ -802,6 +882,16 @@ PROBES: dict[Grant, Probe] = {
         "SubscriptionsApiRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"
     ): api_refund_by_a_new_process,
     Grant("SubscriptionsApiRole", "states:StartExecution", "<RenewalWorkflow>"): api_start,
+    Grant("CustomerPageRole", "dynamodb:Query", "table/<Subscriptions>"): page_overview,
+    Grant("CustomerPageRole", "dynamodb:Query", "table/<Renewals>"): page_overview,
+    Grant("CustomerPageRole", "secretsmanager:GetSecretValue", "<AccountLinkKey>"): page_overview_by_a_new_process,
+    Grant("CustomerPageRole", "secretsmanager:GetSecretValue", "<ReceiptLinkKey>"): page_overview_by_a_new_process,
+    Grant("CustomerPageRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): page_cancel,
+    Grant("CustomerPageRole", "dynamodb:GetItem", "table/<Renewals>"): page_cancel,
+    Grant("CustomerPageRole", "dynamodb:ConditionCheckItem", "table/<Renewals>"): page_cancel,
+    Grant("CustomerPageRole", "dynamodb:PutItem", "table/<Changes>"): page_cancel,
+    Grant("CustomerPageRole", "dynamodb:PutItem", "table/<Renewals>"): page_resume,
+    Grant("CustomerPageRole", "sqs:SendMessage", "<RenewalQueue>"): page_hands_over,
     Grant("RenewalSweepRole", "dynamodb:Scan", "table/<Subscriptions>"): sweep_read({"kind": "segment", "of": "0"}),
     Grant("RenewalSweepRole", "dynamodb:Query", "table/<Subscriptions>/index/renewal-date-index"): sweep_read(
         {"kind": "date", "of": "2020-01-31"}
@@ -875,6 +965,7 @@ PROMISED: dict[str, Json] = {
     "SendEmailRole": {"outcome": "mailed"},
     "WebhookHandlerRole": {"statusCode": 202},
     "SubscriptionsApiRole": {"done": True},
+    "CustomerPageRole": {"done": True},
     "RenewalSweepRole": {"backlog": 0},
     "RenewalWorkerRole": {"batchItemFailures": []},
     "RenewalAuditRole": {"finished": True},
@@ -891,7 +982,7 @@ PROMISED: dict[str, Json] = {
 # --- permissions that nothing on the emulator misses -------------------------------------------------------------
 
 FUNCTIONS = """ProcessPayment GenerateReceipt SendEmail WebhookHandler SubscriptionsApi RenewalSweep RenewalWorker
-               RenewalAudit GatewayEvents GatewayWorker GatewayCatchUp MailFeedback EventPublisher
+               RenewalAudit CustomerPage GatewayEvents GatewayWorker GatewayCatchUp MailFeedback EventPublisher
                EventDeliverer""".split()
 NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     "functions' logs": (

@@ -69,6 +69,7 @@ _SETTINGS = {
     "DUNNING_DAYS": "1,3",
     "DUNNING_ENDS_AS": "canceled",
     "CUSTOMER_PAGE_URL": "",
+    "ACCOUNT_URL": "",
     "RECEIPT_LINK_KEY_ARN": "arn",
     "RECEIPT_LINKS_URL": LINKS,
     "REMINDER_DAYS": "7",

@@ -195,6 +195,7 @@ ON_REQUEST: dict[ChangeKind, EventType | None] = {
     ChangeKind.REDRIVEN: None,
     ChangeKind.RESENT: None,
     ChangeKind.MAIL_CLEARED: None,
+    ChangeKind.SIGNED_OUT: None,
 }
 
 

@@ -387,6 +387,11 @@ def test_parameters_and_their_defaults(name: str, default: str, hidden: bool) ->
             ["https://shop.test/receipts", "http://127.0.0.1:4566/_local/receipts"],
             ["https://shop.test/", "http://shop.test/receipts", 'https://a"b', "https://a b/c", "javascript:x"],
         ),
+        (
+            "AccountPageUrl",
+            ["", "https://my.shop.test/account", "http://127.0.0.1:4566/_local/account"],
+            ["https://shop.test/", "http://shop.test/account", "https://shop.test/account/", 'https://a"b/account'],
+        ),
         ("GatewayEventBusName", ["aws.partner/stripe.com/ed_61T"], ["default", "aws.partner/other.com/x", "a b", "*"]),
         ("CustomerPageUrl", ["https://shop.test/account?x=1"], ["http://shop.test", 'https://a"b', "javascript:x"]),
         (
@@ -543,6 +548,8 @@ def test_functions_get_their_settings() -> None:
             "DUNNING_DAYS": "1,3,5,7",
             "DUNNING_ENDS_AS": "canceled",
             "CUSTOMER_PAGE_URL": "",
+            "ACCOUNT_URL": "https://<AccountApi>.execute-api.eu-test-1.amazonaws.com/prod/account",
+            "ACCOUNT_LINK_KEY_ARN": "<AccountLinkKey.Id>",
             "RECEIPT_LINK_KEY_ARN": "<ReceiptLinkKey.Id>",
             "RECEIPT_LINKS_URL": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod/receipts",
             "TIME_ZONE": "Asia/Kolkata",
@@ -562,6 +569,20 @@ def test_functions_get_their_settings() -> None:
             "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
             "PROJECT_NAME": "acme",
             "GRACE_DAYS": "7",
+            "TIME_ZONE": "Asia/Kolkata",
+        },
+        "CustomerPage": {
+            "DYNAMODB_TABLE": "<Subscriptions>",
+            "RENEWALS_TABLE": "<Renewals>",
+            "CHANGES_TABLE": "<Changes>",
+            "RENEWAL_QUEUE_URL": "<RenewalQueue>",
+            "ACCOUNT_LINK_KEY_ARN": "<AccountLinkKey.Id>",
+            "RECEIPT_LINK_KEY_ARN": "<ReceiptLinkKey.Id>",
+            "RECEIPT_LINKS_URL": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod/receipts",
+            "ACCOUNT_URL": "",
+            "SELLER_NAME": "Example Ltd",
+            "DUNNING_DAYS": "1,3,5,7",
+            "DUNNING_ENDS_AS": "canceled",
             "TIME_ZONE": "Asia/Kolkata",
         },
         "RenewalSweep": {
@@ -687,9 +708,83 @@ def test_the_api_is_these_methods_of_one_stage() -> None:
         assert integration["uri"].endswith(f":lambda:path/2015-03-31/functions/<{function}.Arn>/invocations")
         assert "credentials" not in integration  # with credentials a caller needs lambda:InvokeFunction
     assert "x-amazon-apigateway-binary-media-types" not in properties("SubscriptionApi")["Body"]
-    assert list(of_type("AWS::ApiGateway::Stage")) == ["SubscriptionApiprodStage"]
+    assert set(of_type("AWS::ApiGateway::Stage")) == {"SubscriptionApiprodStage", "AccountApiprodStage"}
     assert [each for each in of_type("AWS::ApiGateway::Deployment").values() if "StageName" in each] == []
     assert properties("SubscriptionApiprodStage")["TracingEnabled"] is True
+
+
+ACCOUNT_PATHS = {("/account", "get"), ("/account/{path+}", "get"), ("/account/{path+}", "post")}
+
+
+def test_the_customer_page_has_an_api_of_its_own() -> None:
+    """The customer page's API has the page's paths and nothing else, each open to everybody, since the page checks a
+    token."""
+    body = properties("AccountApi")["Body"]
+    assert {(path, method) for path, methods in body["paths"].items() for method in methods} == ACCOUNT_PATHS
+    for path, method in ACCOUNT_PATHS:
+        integration = body["paths"][path][method]["x-amazon-apigateway-integration"]
+        assert (integration["type"], integration["httpMethod"]) == ("aws_proxy", "POST")
+        assert integration["uri"].endswith(":lambda:path/2015-03-31/functions/<CustomerPage.Arn>/invocations")
+        assert "security" not in body["paths"][path][method]
+    assert "security" not in body
+
+
+def test_no_token_of_the_customer_page_is_written_by_aws() -> None:
+    """The addresses of the customer page hold tokens: its API has no traces, which keep whole addresses, no access log,
+    no log of data, and an execution log of errors alone; and it is throttled."""
+    stage = properties("AccountApiprodStage")
+    assert "TracingEnabled" not in stage
+    assert "AccessLogSetting" not in stage
+    assert stage["MethodSettings"] == [
+        {
+            "ResourcePath": "/*",
+            "HttpMethod": "*",
+            "MetricsEnabled": True,
+            "LoggingLevel": "ERROR",
+            "ThrottlingRateLimit": 20,
+            "ThrottlingBurstLimit": 40,
+        }
+    ]
+    assert stage["Variables"] == {"ExecutionLogs": "<AccountExecutionLogs>", "LoggingRole": "<ApiGatewayAccount>"}
+    assert properties("AccountExecutionLogs")["LogGroupName"] == "API-Gateway-Execution-Logs_<AccountApi>/prod"
+    answers = properties("AccountApi")["Body"]["x-amazon-apigateway-gateway-responses"]
+    for answer in answers.values():
+        headers = answer["responseParameters"]
+        assert headers["gatewayresponse.header.Content-Type"] == "'text/plain; charset=utf-8'"
+        assert headers["gatewayresponse.header.Cache-Control"] == "'no-store'"
+        assert "$" not in answer["responseTemplates"]["application/json"]
+
+
+OF_THE_PAGE = {
+    "CustomerPage",
+    "CustomerPageRole",
+    "CustomerPageLogs",
+    "AccountApi",
+    "AccountExecutionLogs",
+    "AccountPage5xxAlarm",
+    "AccountLinksRefusedAlarm",
+}
+
+
+def test_a_team_with_a_page_of_its_own_has_no_other() -> None:
+    """With CustomerPageUrl, the customer page of the stack is not made, mails get no address of it, and nothing refers
+    to what is not made."""
+    written = template()["Resources"]
+    condition = "OffersAccountPage"
+    assert template()["Conditions"][condition] == {"Fn::Equals": [{"Ref": "CustomerPageUrl"}, ""]}
+    assert {name for name, each in written.items() if each.get("Condition") == condition} == OF_THE_PAGE
+    assert template()["Outputs"]["AccountUrl"]["Condition"] == condition
+    others = json.dumps(_without(condition, {name: each for name, each in written.items() if name not in OF_THE_PAGE}))
+    assert not re.search("|".join(rf'"{name}["."]|\${{{name}[}}.]' for name in OF_THE_PAGE), others)
+
+
+def test_the_key_of_the_account_links_is_json() -> None:
+    """The generated secret is JSON with the current key, and no character of the key can end the JSON string."""
+    generated = properties("AccountLinkKey")["GenerateSecretString"]
+    assert (generated["SecretStringTemplate"], generated["GenerateStringKey"]) == ("{}", "current")
+    left = {chr(code) for code in range(33, 127)} - set(generated["ExcludeCharacters"])
+    assert all(each.isalnum() for each in left)
+    assert generated["PasswordLength"] == 64
 
 
 def test_no_resource_waits_for_itself() -> None:
@@ -716,11 +811,11 @@ def test_the_account_can_log_before_the_stage_does() -> None:
 
 
 def test_old_tls_is_refused() -> None:
-    """The API's own address accepts TLS 1.2 and 1.3 with forward secrecy only, and refuses a request whose TLS
+    """Each API's own address accepts TLS 1.2 and 1.3 with forward secrecy only, and refuses a request whose TLS
     handshake and Host header name different hosts."""
-    api = properties("SubscriptionApi")
-    assert api["SecurityPolicy"] == "SecurityPolicy_TLS13_1_2_PFS_PQ_2025_09"
-    assert api["EndpointAccessMode"] == "STRICT"
+    for api in of_type("AWS::ApiGateway::RestApi").values():
+        assert api["SecurityPolicy"] == "SecurityPolicy_TLS13_1_2_PFS_PQ_2025_09"
+        assert api["EndpointAccessMode"] == "STRICT"
 
 
 @pytest.mark.parametrize(
@@ -1028,6 +1123,8 @@ def test_outputs() -> None:
         "GatewayEventsQueueUrl": "<GatewayEventsQueue>",
         "GatewayDeadLetterQueueUrl": "<GatewayDeadLetterQueue>",
         "SubscriptionsApiUrl": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod",
+        "AccountUrl": "https://<AccountApi>.execute-api.eu-test-1.amazonaws.com/prod/account",
+        "AccountLinkKeyArn": "<AccountLinkKey.Id>",
         "SubscriptionsTableName": "<Subscriptions>",
         "RenewalsTableName": "<Renewals>",
         "ChangesTableName": "<Changes>",
@@ -1060,12 +1157,14 @@ LAYERS = {
     "ReceiptLayer": "receipt",
     "LanguageLayer": "language",
     "ApiLayer": "api",
+    "PageLayer": "page",
 }
 
 
 def test_functions_have_the_layers_they_need_and_no_more() -> None:
     """Functions that ask the gateway have Stripe, functions that write to customers have Babel, the receipt function
-    has the PDF library, the webhook's function the signature library, and the API pydantic; none has more layers."""
+    has the PDF library, the webhook's function the signature library, the API pydantic, and the customer page Jinja;
+    none has more layers."""
     shared = template()["Globals"]["Function"]["Layers"]
     declared = {
         name: [layer["Ref"] for layer in [*shared, *each["Properties"].get("Layers", [])]]
@@ -1078,6 +1177,7 @@ def test_functions_have_the_layers_they_need_and_no_more() -> None:
         "SendEmail": ["AwsLayer", "LanguageLayer"],
         "WebhookHandler": ["AwsLayer", "WebhookLayer"],
         "SubscriptionsApi": ["AwsLayer", "ApiLayer", "PaymentLayer"],
+        "CustomerPage": ["AwsLayer", "PageLayer", "LanguageLayer"],
         "RenewalSweep": ["AwsLayer"],
         "RenewalWorker": ["AwsLayer"],
         "RenewalAudit": ["AwsLayer", "PaymentLayer"],

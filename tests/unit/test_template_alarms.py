@@ -330,6 +330,26 @@ from tests.template import (
             ),
         ),
         (
+            "AccountPage5xxAlarm",
+            expected_alarm(
+                "account-5xx-errors",
+                "Alert when the customer page returns more than 10 5xx errors in 5 minutes",
+                "AWS/ApiGateway/5XXError",
+                10,
+                {"ApiName": "acme-account-qa", "Stage": "prod"},
+            ),
+        ),
+        (
+            "AccountLinksRefusedAlarm",
+            expected_alarm(
+                "account-links-refused",
+                "Alert when the customer page refuses more than 100 links and sessions in 5 minutes",
+                "acme/AccountLinksRefused",
+                100,
+                {"service": "acme-qa"},
+            ),
+        ),
+        (
             "ApiThrottledAlarm",
             expected_alarm(
                 "api-throttled",
@@ -355,6 +375,8 @@ SERVICE = {"service": "acme-qa"}
 TRIED_AGAIN = {"EventPublisher", "EventDeliverer", "GatewayEvents", "GatewayWorker", "GatewayCatchUp"}
 """Functions whose throttled calls are repeated by Lambda, the gateway or a queue; an alarm holds no more than ten
 metrics."""
+SEEN_ELSEWHERE = {"CustomerPage"}
+"""Functions whose throttled calls raise an alarm of their API: API Gateway answers such a call with a 5xx."""
 
 MATH: dict[str, tuple[str, dict[str, tuple[str, dict[str, str], str]], tuple[int, int], tuple[str, int], str]] = {
     "DeclinesAlarm": (
@@ -406,7 +428,7 @@ MATH: dict[str, tuple[str, dict[str, tuple[str, dict[str, str], str]], tuple[int
         "SUM(METRICS())",
         {
             name[0].lower() + name[1:]: ("AWS/Lambda/Throttles", {"FunctionName": f"<{name}>"}, "Sum")
-            for name in of_type("AWS::Lambda::Function").keys() - TRIED_AGAIN
+            for name in of_type("AWS::Lambda::Function").keys() - TRIED_AGAIN - SEEN_ELSEWHERE
         },
         (1, 300),
         ("GreaterThanThreshold", 5),

@@ -52,7 +52,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         "dynamodb:ConditionCheckItem": {"<Subscriptions.Arn>"},
         "s3:ListBucket": {"<Receipts.Arn>"},
         "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
-        "secretsmanager:GetSecretValue": {"<ReceiptLinkKey.Id>"},
+        "secretsmanager:GetSecretValue": {"<ReceiptLinkKey.Id>", "<AccountLinkKey.Id>"},
         "ses:SendRawEmail": {f"{MAIL}:identity/*", f"{MAIL}:configuration-set/<ReceiptsConfigurationSet>"},
         **_own_log("SendEmail"),
         **TRACES,
@@ -80,6 +80,17 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
         "states:StartExecution": {WORKFLOW},
         **_own_log("SubscriptionsApi"),
+        **TRACES,
+    },
+    "CustomerPageRole": {
+        "dynamodb:Query": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
+        "dynamodb:GetItem": {"<Renewals.Arn>"},
+        "dynamodb:UpdateItem": {"<Subscriptions.Arn>"},
+        "dynamodb:PutItem": {"<Renewals.Arn>", "<Changes.Arn>"},
+        "dynamodb:ConditionCheckItem": {"<Renewals.Arn>"},
+        "secretsmanager:GetSecretValue": {"<AccountLinkKey.Id>", "<ReceiptLinkKey.Id>"},
+        "sqs:SendMessage": {"<RenewalQueue.Arn>"},
+        **_own_log("CustomerPage"),
         **TRACES,
     },
     "RenewalSweepRole": {
@@ -249,3 +260,11 @@ def test_there_are_no_other_permissions() -> None:
     assert attached == {"ApiGatewayCloudWatchRole"}
     everywhere = {action for role in GRANTS for action, resource in _grants(role) if resource == "*"}
     assert {action for action in everywhere if not action.startswith("xray:")} == LOG_DELIVERY
+
+
+def test_the_customer_page_cannot_charge_or_mail() -> None:
+    """The function that strangers reach reads no key of the gateway, invokes nothing, starts no workflow, sends no mail
+    and deletes nothing."""
+    allowed = {f"{action} {resource}" for action, resource in _grants("CustomerPageRole")}
+    for forbidden in ("PaymentGatewaySecret", "states:", "lambda:", "ses:", "Delete", "s3:"):
+        assert not any(forbidden in each for each in allowed), forbidden

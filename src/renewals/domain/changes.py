@@ -36,6 +36,7 @@ class ChangeKind(Worded):
     REDRIVEN = "redriven", "moved a renewal from the dead-letter queue back to the queue"
     RESENT = "resent", "asked for the mail of the receipt to be sent again"
     MAIL_CLEARED = "mail_cleared", "allowed mail to the customer again"
+    SIGNED_OUT = "signed_out", "closed all links to the customer page"
 
 
 CONFIRMATION = "confirmation"

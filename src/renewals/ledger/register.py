@@ -105,6 +105,14 @@ class Register:
         """Whether an unpaid charge of the row is open: begun, refused, or failed after its payment was created."""
         return self._recent(row).has_open_charge
 
+    def has_work(self, row: Row, today: date) -> bool:
+        """Whether the row has work for the workflow: a due payment, a refused payment, or an open payment of a
+        subscription that is no longer live. The workflow gives up the open payment of a subscription that is no longer
+        live."""
+        live = subscription.is_live(row)
+        due = live and str(row.get("renewal_date")) <= today.isoformat()
+        return due or "next_attempt" in row or (not live and self.has_open_charge(row))
+
     def was_complained_of(self, subscription_id: str, address: str) -> bool:
         """Whether SES reported a spam complaint about a mail to this address, among the mails of the latest periods."""
         items, _ = self.ledger.page(subscription_id, limit=_MOST_PERIODS)
@@ -212,18 +220,25 @@ class Register:
 
         The end date in the answer holds, since the transaction fails if a charge begins in the meantime.
         """
-        due = str(row.get("renewal_date"))
         history = self._recent(row)
+        changes["cancel_at"] = self._end_of_period(row, today, history)
+        on = subscription.renewal_date_of(row)
+        standing = history.claimed_for(on) if on is not None else None
+        still = self.ledger.stands_still(text(row, "subscription_id"), str(row.get("renewal_date")), standing)
+        return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still])
+
+    def end_of_period(self, row: Row, today: date) -> Value:
+        """Return the `cancel_at` that a cancellation at the end of the period would set now; see _end_with_period."""
+        return self._end_of_period(row, today, self._recent(row))
+
+    def _end_of_period(self, row: Row, today: date, history: History) -> Value:
         claimed = (r for r in history if r.status is Status.CLAIMED and not r.withdrawn)
         begun = next((r for r in claimed if why_withdrawn(r, row) is None), None)
         if begun is not None:
-            changes["cancel_at"] = begun.period_end.isoformat()
-        elif pauses.NOTE in row and row[pauses.NOTE] == due:
-            changes["cancel_at"] = pauses.resumption(subscription.parse(row), today, history).until.isoformat()
-        on = subscription.renewal_date_of(row)
-        standing = history.claimed_for(on) if on is not None else None
-        still = self.ledger.stands_still(text(row, "subscription_id"), due, standing)
-        return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still])
+            return begun.period_end.isoformat()
+        if pauses.NOTE in row and row[pauses.NOTE] == str(row.get("renewal_date")):
+            return pauses.resumption(subscription.parse(row), today, history).until.isoformat()
+        return row.get("renewal_date")
 
     def _resume(self, row: Row, changes: Mapping[str, Value], today: date, asked: AskedBy) -> Row:
         """Resume a paused subscription. Periods that fell due in the pause are skipped.

@@ -1,0 +1,106 @@
+"""The changes that a customer makes: cancel, resume, and close all links. Each change goes through the Register.
+
+Between a page and its button, the subscription may change: a renewal may begin, or the customer may have changed the
+subscription in another window. Each form therefore carries a digest of what its page said. If the page would say
+something else by now, nothing is changed. A form that is sent twice changes nothing at the second time, since the first
+time has changed what the page says.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from customer_page import looking
+from renewals.domain.changes import ChangeKind
+from renewals.domain.errors import NotHandedOver, RenewalError
+from renewals.domain.preview import NextCharge
+from renewals.domain.request import RenewalRequest
+from renewals.domain.subscription import renewal_date_of
+from renewals.domain.transitions import Action
+from renewals.ledger import account_links
+from renewals.ledger.asked_by import AskedBy
+from renewals.ledger.entity_tags import etag
+from renewals.runtime import aws, telemetry
+from renewals.runtime.renewal_queue import RenewalQueue
+from renewals.runtime.settings import setting
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from renewals.ledger.register import Register
+    from renewals.ledger.steps import Row
+
+CUSTOMER = "customer"
+"""The name under which a customer's changes are recorded."""
+
+
+class PageOutdated(RenewalError):  # noqa: N818
+    """The page with the form would say something else by now, so that the change is not made."""
+
+
+def expected_of_cancellation(row: Row, action: Action, ends_on: date, *, settling: bool) -> str:
+    """Return the digest of what the page says about a cancellation."""
+    return _digest(etag(row), action, ends_on.isoformat(), settling)
+
+
+def expected_of_resumption(row: Row, charge: NextCharge | None) -> str:
+    """Return the digest of what the page says about a resumption."""
+    said = [charge.on.isoformat(), charge.end.isoformat(), f"{charge.amount}", charge.currency] if charge else []
+    return _digest(etag(row), Action.RESUME, *said)
+
+
+def cancel(register: Register, row: Row, today: date, now: datetime, expected: str) -> None:
+    """Cancel the subscription as the page said.
+
+    Raises:
+        PageOutdated: the page would say something else by now.
+        NotAllowed, BadRow, Outdated: as Register.act.
+    """
+    action = looking.cancellation_of(row, today)
+    if action is None:
+        raise PageOutdated("there is nothing to cancel")
+    ends_on = looking.end_if_canceled(register, row, today, action)
+    settling = looking.settling(register, row) is not None
+    if expected != expected_of_cancellation(row, action, ends_on, settling=settling):
+        raise PageOutdated("the cancellation would differ from the page")
+    _act(register, row, action, today, now)
+
+
+def resume(register: Register, row: Row, today: date, now: datetime, expected: str) -> None:
+    """Resume the subscription as the page said. Raises like `cancel`."""
+    if not looking.can_resume(row, today):
+        raise PageOutdated("there is nothing to resume")
+    if expected != expected_of_resumption(row, looking.charge_if_resumed(register, row, today)):
+        raise PageOutdated("the resumption would differ from the page")
+    _act(register, row, Action.RESUME, today, now)
+
+
+def close_links(register: Register, row: Row, now: datetime) -> None:
+    """Close all links and sessions of the row. Raises Overtaken if the row is no longer as read."""
+    changes = {account_links.COUNTER: account_links.counted_up(row)}
+    register.edit(row, changes, ChangeKind.SIGNED_OUT, AskedBy(CUSTOMER, now))
+
+
+def _act(register: Register, row: Row, action: Action, today: date, now: datetime) -> None:
+    done = register.act(row, action, today, AskedBy(CUSTOMER, now))
+    if register.has_work(done, today):
+        _hand_over(done)
+
+
+def _hand_over(row: Row) -> None:
+    """Send the row's work to the queue of renewals. If the queue fails, the next sweep finds the work."""
+    try:
+        queue = RenewalQueue(aws.sqs(), setting("RENEWAL_QUEUE_URL"))
+        queue.send([RenewalRequest.of_row(row, renewal_date_of(row))])
+    except (BotoCoreError, ClientError, NotHandedOver) as error:
+        told = {"subscription_id": telemetry.shown_id(row["subscription_id"]), "error": str(error)}
+        telemetry.logger().warning("the renewal was not handed over", extra=told)
+
+
+def _digest(*said: object) -> str:
+    return sha256(json.dumps([str(each) for each in said]).encode()).hexdigest()[:32]

@@ -1,0 +1,306 @@
+"""CustomerPage: the pages on which a customer looks at a subscription, cancels it, and resumes it.
+
+The function takes an API Gateway proxy event and returns a proxy reply with HTML. A signed link in a mail leads to the
+page of the link, which a GET only shows: mail scanners follow links. A POST from that page begins a session of half an
+hour. A link or a session that does not hold, for whatever reason, gets one answer: 404.
+
+The function holds no key of the payment gateway, and starts no workflow: a renewal that a change makes due goes to the
+queue of renewals, as from the sweep.
+
+Decisions: D340 to D345 (DECISIONS.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
+
+from customer_page import acting, looking, pages
+from customer_page.answers import SESSION_SECONDS, Answer, see_other
+from customer_page.pages import Change, Pages
+from customer_page.request import Refused, Request, language_of, read
+from renewals.domain.dunning import Dunning
+from renewals.domain.errors import BadRow, Collision, TryAgain, repeat_while_outdated
+from renewals.domain.item_values import text
+from renewals.domain.transitions import Action, NotAllowed
+from renewals.language import words
+from renewals.ledger import account_links, receipt_links
+from renewals.ledger.account_links import Account, Grant, Keys, Power, Purpose
+from renewals.ledger.receipt_links import LinkKey
+from renewals.ledger.register import Register
+from renewals.ledger.steps import Row
+from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.aws_errors import transient_aws_errors_as
+from renewals.runtime.clock import Moment
+from renewals.runtime.settings import setting
+from renewals.runtime.telemetry import Event, Reply
+
+_LOOKS = 4
+"""How many times a change is tried if other changes keep coming first."""
+
+
+class _Gone(Exception):  # noqa: N818
+    """The link or the session does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """A customer with a link or a session that holds. token: the link's token, or the session."""
+
+    grant: Grant
+    row: Row
+    moment: Moment
+    token: str
+
+    @property
+    def pages(self) -> Pages:
+        return _pages(str(self.row.get("locale", "")))
+
+    @property
+    def form(self) -> str:
+        """The token of the forms of this session."""
+        return account_links.form_token(_keys().current, self.token)
+
+
+@telemetry.observed
+def handler(event: Event, _context: Any) -> Reply:
+    """Answer a request; see the module."""
+    answer = _answer(event)
+    told = {"method": event.get("httpMethod"), "route": _route(event), "status": int(answer.status)}
+    telemetry.logger().info("answered", extra=told)
+    return answer.reply(pages.style_hash())
+
+
+def _answer(event: Event) -> Answer:
+    stranger = _pages(language_of(event))
+    try:
+        with transient_aws_errors_as(TryAgain):
+            request = read(event, urlsplit(setting("ACCOUNT_URL")).netloc)
+            return _answered(request, stranger)
+    except Refused as refusal:
+        gone = refusal.status is HTTPStatus.NOT_FOUND
+        return stranger.notice(pages.GONE if gone else pages.refused(refusal.status))
+    except _Gone:
+        telemetry.count("AccountLinksRefused")
+        return stranger.notice(pages.GONE)
+    except (TryAgain, Collision) as error:
+        telemetry.logger().error("not answered", extra={"error": str(error)})
+        return stranger.notice(pages.trouble(HTTPStatus.SERVICE_UNAVAILABLE))
+    except ClientError as error:  # the error names the permission or the table at fault
+        telemetry.logger().error("not answered", extra={"error": str(error)})
+        return stranger.notice(pages.trouble(HTTPStatus.INTERNAL_SERVER_ERROR))
+    except Exception as error:  # noqa: BLE001  (every error goes to the log, and no detail to a stranger)
+        # No stack trace: the lines of a trace can quote the request, which may hold a token.
+        telemetry.logger().error("not answered", extra={"error": telemetry.named(error)})
+        return stranger.notice(pages.trouble(HTTPStatus.INTERNAL_SERVER_ERROR))
+
+
+def _answered(request: Request, stranger: Pages) -> Answer:
+    name, _, token = request.path.partition("/")
+    notice = _NOTICES.get(request.path) if request.method == "GET" else None
+    if notice is not None:
+        return stranger.notice(notice)
+    if (request.method, name) == ("GET", Purpose.LINK):
+        return _link(token)
+    route = _ROUTES.get((request.method, request.path))
+    if route is None:
+        raise Refused(HTTPStatus.NOT_FOUND)
+    return route(request)
+
+
+def _link(token: str) -> Answer:
+    visit = _visit(Purpose.LINK, token)
+    return visit.pages.link(visit.row, token)
+
+
+def _begin_session(request: Request) -> Answer:
+    visit = _visit(Purpose.LINK, request.form.get("token", ""))
+    expires = min(visit.moment.wall + timedelta(seconds=SESSION_SECONDS), visit.grant.expires)
+    account = Account.of_row(visit.row)
+    session = account_links.token(_keys().current, Purpose.SESSION, account, visit.grant.power, expires)
+    return see_other("overview", session)
+
+
+def _overview(request: Request) -> Answer:
+    visit = _visit(Purpose.SESSION, request.session)
+    register = _register()
+    seen = looking.look(register, visit.row, visit.moment.today, _dunning())
+    receipts = [(each, _receipt_link(each)) for each in looking.receipts(register, visit.row)]
+    return visit.pages.overview(seen, receipts, visit.form if visit.grant.power is Power.FULL else None)
+
+
+def _ask_to_cancel(request: Request) -> Answer:
+    visit = _full_visit(request)
+    register, row, today = _register(), visit.row, visit.moment.today
+    action = looking.cancellation_of(row, today)
+    if action is None:
+        return see_other("overview")
+    try:
+        ends_on = looking.end_if_canceled(register, row, today, action)
+    except BadRow:
+        return visit.pages.notice(pages.NOT_NOW, back=True)
+    seen = looking.look(register, row, today, _dunning())
+    expected = acting.expected_of_cancellation(row, action, ends_on, settling=seen.settling is not None)
+    at_end = action is Action.CANCEL_AT_PERIOD_END and ends_on > today
+    button = "page.cancel_end_button" if at_end else "page.cancel_button"
+    said = visit.pages.cancel_words(seen, action, ends_on)
+    return visit.pages.confirm(Change("cancel", expected, "page.cancel_title", button, "page.keep", said), visit.form)
+
+
+def _ask_to_resume(request: Request) -> Answer:
+    visit = _full_visit(request)
+    today = visit.moment.today
+    if not looking.can_resume(visit.row, today):
+        return see_other("overview")
+    try:
+        charge = looking.charge_if_resumed(_register(), visit.row, today)
+    except BadRow:
+        return visit.pages.notice(pages.NOT_NOW, back=True)
+    expected, said = acting.expected_of_resumption(visit.row, charge), visit.pages.resume_words(charge, today)
+    change = Change("resume", expected, "page.resume_title", "page.resume_button", "page.back", said)
+    return visit.pages.confirm(change, visit.form)
+
+
+def _cancel(request: Request) -> Answer:
+    return _changed(request, acting.cancel)
+
+
+def _resume(request: Request) -> Answer:
+    return _changed(request, acting.resume)
+
+
+def _changed(request: Request, change: Callable[[Register, Row, Any, datetime, str], None]) -> Answer:
+    """Make a change as the form's page said, and show the subscription as it is then."""
+
+    def looked_at() -> Answer:
+        visit = _full_visit(request)  # anew at each look: the links may have been closed meanwhile
+        if not _is_of_session(request):
+            return visit.pages.notice(pages.STALE, back=True)
+        try:
+            expected = request.form.get("expected", "")
+            change(_register(), visit.row, visit.moment.today, visit.moment.now, expected)
+        except acting.PageOutdated:
+            return visit.pages.notice(pages.STALE, back=True)
+        except (NotAllowed, BadRow) as error:
+            telemetry.logger().info("not changed", extra={"reason": str(error)})
+            return visit.pages.notice(pages.NOT_NOW, back=True)
+        return see_other("overview")
+
+    return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
+
+
+def _sign_out_everywhere(request: Request) -> Answer:
+    def looked_at() -> Answer:
+        visit = _full_visit(request)
+        if not _is_of_session(request):
+            return visit.pages.notice(pages.STALE, back=True)
+        acting.close_links(_register(), visit.row, visit.moment.now)
+        return see_other("closed", session="")
+
+    return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
+
+
+def _sign_out(_request: Request) -> Answer:
+    return see_other("signed-out", session="")
+
+
+_NOTICES = {"": pages.HOME, "closed": pages.CLOSED, "signed-out": pages.SIGNED_OUT}
+
+_ROUTES: dict[tuple[str, str], Callable[[Request], Answer]] = {
+    ("POST", "session"): _begin_session,
+    ("GET", "overview"): _overview,
+    ("GET", "cancel"): _ask_to_cancel,
+    ("POST", "cancel"): _cancel,
+    ("GET", "resume"): _ask_to_resume,
+    ("POST", "resume"): _resume,
+    ("POST", "sign-out"): _sign_out,
+    ("POST", "sign-out-everywhere"): _sign_out_everywhere,
+}
+"""The routes beside the link's, by method and path."""
+
+
+def _route(event: Event) -> str:
+    """Return the name of the request's route for the log, without the token of a link."""
+    path = str(event.get("path")).partition("/account/")[2]
+    name = path.partition("/")[0]
+    return name if name in {Purpose.LINK, *_NOTICES, *(known for _, known in _ROUTES)} else "unknown"
+
+
+def _visit(purpose: Purpose, token: str) -> _Visit:
+    """Check a link or a session. Raises _Gone if it does not hold."""
+    keys = _keys()
+    row = _row(account_links.subscription_in(token))
+    grant = account_links.granted(keys, purpose, token, row, clock.current().wall)
+    if grant is None or row is None:
+        raise _Gone
+    telemetry.correlate({"subscription_id": row["subscription_id"]})
+    return _Visit(grant, row, _moment(row), token)
+
+
+def _full_visit(request: Request) -> _Visit:
+    visit = _visit(Purpose.SESSION, request.session)
+    if visit.grant.power is not Power.FULL:
+        raise _Gone
+    return visit
+
+
+def _row(subscription_id: str) -> Row | None:
+    try:
+        return _register().row(subscription_id)
+    except BadRow:  # two customers share the id, and nobody can tell whose the link is
+        return None
+
+
+def _moment(row: Row) -> Moment:
+    try:
+        return clock.current(row.get("test_clock"))
+    except BadRow:  # the row is not charged while its test clock is wrong
+        return clock.current()
+
+
+def _is_of_session(request: Request) -> bool:
+    return account_links.is_form_token(_keys(), request.session, request.form.get("form", ""))
+
+
+def _receipt_link(receipt: looking.Receipt) -> str:
+    of = text(receipt.period, "subscription_id"), text(receipt.period, "renewal_date"), receipt.name
+    return f"{setting('RECEIPT_LINKS_URL')}/{receipt_links.token(_receipt_key().value(), *of)}"
+
+
+def _pages(locale: str) -> Pages:
+    return Pages(words(locale), setting("SELLER_NAME"))
+
+
+def _dunning() -> Dunning:
+    return Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS"))
+
+
+def _keys() -> Keys:
+    return Keys.of_secret(_account_key().value())
+
+
+@cache
+def _account_key() -> LinkKey:
+    return LinkKey(aws.secrets_manager(), setting("ACCOUNT_LINK_KEY_ARN"))
+
+
+@cache
+def _receipt_key() -> LinkKey:
+    return LinkKey(aws.secrets_manager(), setting("RECEIPT_LINK_KEY_ARN"))
+
+
+@cache
+def _register() -> Register:
+    return Register(
+        aws.dynamodb(),
+        subscriptions=setting("DYNAMODB_TABLE"),
+        renewals=setting("RENEWALS_TABLE"),
+        changes=setting("CHANGES_TABLE"),
+    )

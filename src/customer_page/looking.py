@@ -1,0 +1,236 @@
+"""What the pages show of a subscription: its state, the next charge, and what the customer may change.
+
+A row with a fault is shown as far as it can be read, and can be canceled in spite of the fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+
+from renewals.domain import pauses, refunds, reminders, subscription, transitions
+from renewals.domain.declines import is_hard
+from renewals.domain.dunning import Dunning
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import Item, text
+from renewals.domain.payment import GatewayCard
+from renewals.domain.preview import NextCharge
+from renewals.domain.renewal import RefundState, Renewal, Status
+from renewals.domain.renewal_history import History
+from renewals.domain.renewal_items import renewal_from
+from renewals.domain.subscription import Subscription, SubscriptionStatus
+from renewals.domain.transitions import Action, Standing
+from renewals.ledger import forecast
+from renewals.ledger.register import Register
+from renewals.ledger.steps import Row
+
+_RECEIPTS_FROM_PERIODS = 24
+_PAGE = 200
+
+
+class State(StrEnum):
+    """The state of a subscription, as customers read it; each state has words."""
+
+    ACTIVE = "active"
+    ENDING = "ending"
+    PAST_DUE = "past_due"
+    ACTION_REQUIRED = "action_required"
+    CARD_REFUSED = "card_refused"
+    PAUSED = "paused"
+    UNPAID = "unpaid"
+    CANCELED = "canceled"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A receipt of a payment, or of a refund. name: as in receipt_links; empty for a payment."""
+
+    period: Item
+    name: str
+    number: str
+    on: date
+    amount: Decimal
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A subscription as its customer sees it.
+
+    Attributes:
+        checked: the checked row; None for a row with a fault.
+        charge: the next charge; None if no charge follows, or if the row has a fault.
+        settling: the period whose payment has no result yet.
+        refused: the period whose payment was refused and will be given up.
+        gives_up_on: the day on which the refused payment is given up.
+        ends_as: what the subscription becomes on that day.
+        card: the card, as far as it is known.
+        paid_until: the first day after the paid days; None without a paid day.
+    """
+
+    row: Row
+    today: date
+    state: State
+    checked: Subscription | None
+    charge: NextCharge | None
+    settling: Renewal | None
+    refused: Renewal | None
+    gives_up_on: date | None
+    ends_as: SubscriptionStatus
+    card: GatewayCard | None
+    paid_until: date | None
+
+    @property
+    def ends_on(self) -> date | None:
+        """The day on which the subscription ends, or has ended; None if no day is known."""
+        for name in ("cancel_at", subscription.ENDED_ON):
+            try:
+                return subscription.day(self.row, name)
+            except BadRow:
+                continue
+        return None
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the customer may resume the subscription."""
+        return can_resume(self.row, self.today)
+
+    @property
+    def can_cancel(self) -> bool:
+        """Whether the customer may cancel the subscription."""
+        return cancellation_of(self.row, self.today) is not None
+
+    @property
+    def card_fails(self) -> bool:
+        """Whether the known card cannot be charged on the day of the next charge."""
+        return bool(self.card and self.charge and reminders.must_be_updated(self.card, self.charge.on))
+
+
+def look(register: Register, row: Row, today: date, dunning: Dunning) -> Seen:
+    """Look at a subscription."""
+    history = register.ledger.history(text(row, "subscription_id"), text(row, "customer_id"))
+    settling = _settling(history)
+    owes = subscription.status_of(row) is SubscriptionStatus.PAST_DUE
+    refused = history.unsettled if settling is None and owes else None
+    checked = _checked(row)
+    return Seen(
+        row=row,
+        today=today,
+        state=_state(row, today, refused),
+        checked=checked,
+        charge=_next_charge(register, row, today) if checked else None,
+        settling=settling,
+        refused=refused,
+        gives_up_on=_gives_up_on(refused, dunning),
+        ends_as=dunning.ends_as,
+        card=reminders.known_card(checked) if checked else None,
+        paid_until=history.paid_until,
+    )
+
+
+def receipts(register: Register, row: Row) -> Iterator[Receipt]:
+    """Return the receipts of the latest periods of the row's customer, newest first. The subscription may have had a
+    different customer before, whose receipts are not shown."""
+    items, _ = register.ledger.page(text(row, "subscription_id"), limit=_RECEIPTS_FROM_PERIODS)
+    for item in items:
+        if item.get("status") == Status.SKIPPED or item.get("customer_id") != row["customer_id"]:
+            continue
+        try:
+            renewal = renewal_from(item)
+        except (KeyError, TypeError, ValueError):  # written by hand: the other receipts are shown
+            continue
+        for name, refund in reversed(refunds.in_order(renewal.refunds)):
+            if "receipt_key" in refund and refund["state"] != RefundState.FAILED:
+                on = date.fromisoformat(refund["at"][:10])
+                number = refunds.number(renewal, name)
+                yield Receipt(item, name, number, on, refund["amount"], renewal.currency)
+        if renewal.receipt_key is not None and renewal.paid_at is not None:
+            number, on = str(renewal.receipt_number), renewal.paid_at.date()
+            yield Receipt(item, "", number, on, renewal.amount, renewal.currency)
+
+
+def settling(register: Register, row: Row) -> Renewal | None:
+    """Return the period whose payment has no result yet."""
+    return _settling(register.ledger.history(text(row, "subscription_id"), text(row, "customer_id")))
+
+
+def can_resume(row: Row, today: date) -> bool:
+    """Whether the customer may resume the subscription."""
+    return transitions.state(row, today) in (Standing.ENDING, Standing.PAUSED, Standing.UNPAID)
+
+
+def cancellation_of(row: Row, today: date) -> Action | None:
+    """Return the way in which a customer cancels: an active subscription ends with its period, and every other
+    subscription ends now. None if there is nothing to cancel."""
+    standing = transitions.state(row, today)
+    if standing in (None, Standing.ENDING, Standing.CANCELED, Standing.ENDED):
+        return None
+    if standing is Standing.ACTIVE and subscription.renewal_date_of(row) is not None:
+        return Action.CANCEL_AT_PERIOD_END
+    return Action.CANCEL_NOW
+
+
+def end_if_canceled(register: Register, row: Row, today: date, action: Action) -> date:
+    """Return the day on which the subscription would end if the customer canceled now. Raises BadRow."""
+    if action is Action.CANCEL_NOW:
+        return today
+    return subscription.day({"cancel_at": register.end_of_period(row, today)}, "cancel_at")
+
+
+def charge_if_resumed(register: Register, row: Row, today: date) -> NextCharge | None:
+    """Return the next charge if the customer resumed now; None if no charge would follow. Raises BadRow."""
+    standing = transitions.state(row, today)
+    resumed: dict[str, object] = {**row, "status": SubscriptionStatus.ACTIVE}
+    if standing is Standing.ENDING:
+        del resumed["cancel_at"]
+    elif standing is Standing.PAUSED:
+        checked = subscription.parse(row)
+        history = register.ledger.history(checked.subscription_id, checked.customer_id)
+        items, _ = register.ledger.page(checked.subscription_id, limit=_PAGE)
+        until = pauses.resumption(checked, today, history, items).until
+        anchor = subscription.anchor_change(row, until)
+        resumed |= {"renewal_date": until.isoformat(), **anchor, pauses.NOTE: None}
+    known = {name: value for name, value in resumed.items() if value is not None}
+    return next(iter(forecast.next_charges(register.ledger, known, today, 1).charges), None)  # type: ignore[arg-type]
+
+
+def _settling(history: History) -> Renewal | None:
+    unsettled = history.unsettled
+    return unsettled if unsettled is not None and unsettled.status is Status.CLAIMED else None
+
+
+def _checked(row: Row) -> Subscription | None:
+    try:
+        return subscription.parse(row)
+    except BadRow:
+        return None
+
+
+def _next_charge(register: Register, row: Row, today: date) -> NextCharge | None:
+    try:
+        return next(iter(forecast.next_charges(register.ledger, row, today, 1).charges), None)
+    except BadRow:
+        return None
+
+
+def _state(row: Row, today: date, refused: Renewal | None) -> State:
+    standing = transitions.state(row, today)
+    if standing is None:
+        return State.UNKNOWN
+    if standing is Standing.PAST_DUE and refused is not None:
+        if refused.status is Status.ACTION_REQUIRED:
+            return State.ACTION_REQUIRED
+        if is_hard(refused.decline_code, refused.advice_code):
+            return State.CARD_REFUSED
+    return State(standing)
+
+
+def _gives_up_on(refused: Renewal | None, dunning: Dunning) -> date | None:
+    if refused is None or refused.next_attempt is None:
+        return None
+    return dunning.ends_on(refused.first_tried_on, refused.dunned, refused.next_attempt)

@@ -1,0 +1,286 @@
+"""The pages: templates with the words of the customer's language. Each text comes from the catalogues "page"."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from customer_page.answers import Answer
+from customer_page.looking import Receipt, Seen, State
+from renewals.domain import texts
+from renewals.domain.addresses import masked
+from renewals.domain.transitions import Action
+from renewals.language import Words, marks
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from jinja2 import Environment
+
+    from renewals.domain.preview import NextCharge
+    from renewals.ledger.steps import Row
+
+_FOLDER = Path(__file__).with_name("templates")
+
+_STATES = {
+    State.ACTIVE: "page.state_active",
+    State.ENDING: "page.state_ending",
+    State.PAST_DUE: "page.state_past_due",
+    State.ACTION_REQUIRED: "page.state_action_required",
+    State.CARD_REFUSED: "page.state_card_refused",
+    State.PAUSED: "page.state_paused",
+    State.UNPAID: "page.state_unpaid",
+    State.CANCELED: "page.state_canceled",
+    State.ENDED: "page.state_ended",
+    State.UNKNOWN: "page.state_unknown",
+}
+_PRICES = {
+    ("day", True): "page.price_day",
+    ("week", True): "page.price_week",
+    ("month", True): "page.price_month",
+    ("year", True): "page.price_year",
+    ("day", False): "page.price_days",
+    ("week", False): "page.price_weeks",
+    ("month", False): "page.price_months",
+    ("year", False): "page.price_years",
+}
+_GIVES_UP = {"canceled": "page.gives_up_canceled", "unpaid": "page.gives_up_unpaid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A page that says something and offers no change. title, text: keys of the catalogue."""
+
+    status: HTTPStatus
+    title: str
+    text: str
+
+
+HOME = Notice(HTTPStatus.OK, "page.home_title", "page.home_text")
+GONE = Notice(HTTPStatus.NOT_FOUND, "page.gone_title", "page.gone_text")
+STALE = Notice(HTTPStatus.CONFLICT, "page.stale_title", "page.stale_text")
+NOT_NOW = Notice(HTTPStatus.CONFLICT, "page.not_now_title", "page.not_now_text")
+CLOSED = Notice(HTTPStatus.OK, "page.closed_title", "page.closed_text")
+SIGNED_OUT = Notice(HTTPStatus.OK, "page.signed_out_title", "page.signed_out_text")
+
+
+def refused(status: HTTPStatus) -> Notice:
+    """Return the page for a request that does not come from one of our pages."""
+    return Notice(status, "page.refused_title", "page.refused_text")
+
+
+def trouble(status: HTTPStatus) -> Notice:
+    """Return the page for a failure on our side."""
+    return Notice(status, "page.trouble_title", "page.trouble_text")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change that the customer is asked to confirm.
+
+    Attributes:
+        path: where the form is sent.
+        expected: the digest of what the page says; see acting.
+        title, button, stay: keys of the catalogue; `stay` is the way back without the change.
+        said: what the change does, in sentences.
+    """
+
+    path: str
+    expected: str
+    title: str
+    button: str
+    stay: str
+    said: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The pages in a language. seller: the name of the seller, on top of each page."""
+
+    words: Words
+    seller: str
+
+    def notice(self, notice: Notice, *, back: bool = False) -> Answer:
+        """Show a notice. back: whether the page leads back to the subscription."""
+        return self._page("notice.html", notice.status, title=notice.title, text=notice.text, back=back)
+
+    def link(self, row: Row, token: str) -> Answer:
+        """Show whom a mailed link leads to, so that only people who know the customer learn something."""
+        said = self.words.say(
+            "page.link_text",
+            plan=_plan(row),
+            name=_masked_name(str(row.get("customer_name", ""))),
+            address=masked(str(row.get("customer_email", ""))),
+        )
+        return self._page("link.html", HTTPStatus.OK, title="page.link_title", said=said, token=token)
+
+    def overview(self, seen: Seen, receipts: list[tuple[Receipt, str]], form: str | None) -> Answer:
+        """Show a subscription. receipts: each with its link. form: the form token; None if the customer may only
+        look."""
+        facts = [
+            ("page.plan", [_plan(seen.row)]),
+            ("page.price", self._price(seen)),
+            ("page.status", self._status(seen)),
+            ("page.next_charge", [self._next_charge(seen)]),
+            ("page.payment_method", [self._card(seen)]),
+        ]
+        listed = [(self._receipt(each), link) for each, link in receipts]
+        return self._page(
+            "overview.html",
+            HTTPStatus.OK,
+            title="page.overview_title",
+            facts=[(name, said) for name, said in facts if said],
+            receipts=listed,
+            form=form,
+            can_cancel=seen.can_cancel,
+            can_resume=seen.can_resume,
+        )
+
+    def confirm(self, change: Change, form: str) -> Answer:
+        """Ask whether a change is meant."""
+        return self._page("confirm.html", HTTPStatus.OK, title=change.title, change=change, form=form)
+
+    def cancel_words(self, seen: Seen, action: Action, ends_on: date) -> tuple[str, ...]:
+        """Return what a cancellation does, in sentences."""
+        settling, open_payment = seen.settling, seen.settling or seen.refused
+        if action is Action.CANCEL_AT_PERIOD_END and ends_on > seen.today:
+            day = self.words.day(ends_on)
+            if settling is None:
+                return (self.words.say("page.cancel_period_end", day=day),)
+            days = self.words.days(settling.renewal_date, settling.period_end)
+            return (self.words.say("page.cancel_settling", days=days, day=day),)
+        said = [self.words.say("page.cancel_now")]
+        if open_payment is not None:
+            key = "page.cancel_now_settling" if settling else "page.cancel_now_open"
+            said = [self.words.say(key, price=self.words.price(open_payment.amount, open_payment.currency))]
+        if seen.paid_until is not None and seen.paid_until > seen.today:
+            said.append(self.words.say("page.cancel_paid", day=self.words.day(seen.paid_until)))
+        return tuple(said)
+
+    def resume_words(self, charge: NextCharge | None, today: date) -> tuple[str, ...]:
+        """Return what a resumption does, in sentences."""
+        if charge is None:
+            return (self.words.say("page.resume_no_charge"),)
+        said = {
+            "price": self.words.price(charge.amount, charge.currency),
+            "days": self.words.days(charge.start, charge.end),
+        }
+        if charge.on <= today:
+            return (self.words.say("page.resume_charge_now", **said),)
+        return (self.words.say("page.resume_charge", day=self.words.day(charge.on), **said),)
+
+    def _price(self, seen: Seen) -> list[str]:
+        if seen.checked is None:
+            return []
+        schedule = seen.checked.schedule
+        price = self.words.price(seen.checked.amount, seen.checked.currency)
+        key = _PRICES[schedule.interval, schedule.count == 1]
+        return [self.words.say(key, price=price, **({} if schedule.count == 1 else {"count": str(schedule.count)}))]
+
+    def _status(self, seen: Seen) -> list[str]:
+        named = seen.state in (State.ENDING, State.ENDED)
+        day = {"day": self.words.day(seen.ends_on)} if named and seen.ends_on else {}
+        state = State.CANCELED if named and not day else seen.state
+        said = [self.words.say(_STATES[state], **day)]
+        if seen.settling is not None:
+            days = self.words.days(seen.settling.renewal_date, seen.settling.period_end)
+            said.append(self.words.say("page.settling", days=days))
+        if seen.gives_up_on is not None:
+            said.append(self.words.say(_GIVES_UP[seen.ends_as], day=self.words.day(seen.gives_up_on)))
+        return said
+
+    def _next_charge(self, seen: Seen) -> str:
+        charge = seen.charge
+        if charge is None:
+            faulty = seen.checked is None or (seen.checked.status.is_live and seen.state is not State.ENDING)
+            return self.words.say(
+                "page.charge_unknown" if faulty and seen.state is not State.ENDED else "page.charge_none"
+            )
+        said = {
+            "price": self.words.price(charge.amount, charge.currency),
+            "days": self.words.days(charge.start, charge.end),
+        }
+        if seen.state in (State.ACTION_REQUIRED, State.CARD_REFUSED) or charge.on <= seen.today:
+            return self.words.say("page.charge_due", **said)
+        key = "page.charge_retry" if seen.refused else "page.charge_regular"
+        return self.words.say(key, day=self.words.day(charge.on), **said)
+
+    def _card(self, seen: Seen) -> str:
+        card = seen.card
+        if card is None:
+            return self.words.say("page.card_unknown")
+        if card.is_detached:
+            return self.words.say("page.card_detached")
+        if not card.expires:
+            return card.name
+        key = "page.card_expires_first" if seen.card_fails else "page.card_known"
+        return self.words.say(key, card=card.name, month=self.words.month(card.expires))
+
+    def _receipt(self, receipt: Receipt) -> str:
+        key = "page.receipt_refund" if receipt.name else "page.receipt"
+        price = self.words.price(receipt.amount, receipt.currency)
+        return self.words.say(key, day=self.words.day(receipt.on), price=price)
+
+    def _page(self, template: str, status: HTTPStatus, **shown: object) -> Answer:
+        from markupsafe import Markup
+
+        def marked(text: str) -> Markup:
+            return Markup(marks.in_html(text, 'class="whole"'))  # noqa: S704  (in_html escapes the text)
+
+        def say(key: str) -> Markup:
+            return marked(self.words.say(key))
+
+        html = (
+            _environment()
+            .select_template([template])
+            .render(
+                say=say,
+                marked=marked,
+                tag=self.words.tag,
+                direction=self.words.direction,
+                seller=self.seller,
+                style=Markup(style()),  # noqa: S704  (our own file)
+                **shown,
+            )
+        )
+        return Answer(status, html, self.words.tag)
+
+
+@cache
+def style() -> str:
+    """Return the style sheet of the pages, without its comments."""
+    return re.sub(r"/\*.*?\*/\n?", "", (_FOLDER / "style.css").read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@cache
+def style_hash() -> str:
+    """Return the hash by which the pages' policy knows the style sheet."""
+    return f"sha256-{base64.b64encode(sha256(style().encode()).digest()).decode()}"
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _plan(row: Row) -> str:
+    return texts.presentable(str(row.get("plan", "Subscription")), texts.LONGEST_PLAN)
+
+
+def _masked_name(name: str) -> str:
+    """Return the first letter of each part of a name: "A*** L***"."""
+    return " ".join(f"{part[0]}***" for part in texts.presentable_name(name).split()[:4]) or "***"

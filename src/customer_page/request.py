@@ -1,0 +1,138 @@
+"""Read what a browser sends: the path below /account, the session's cookie, and the fields of a form.
+
+A stranger may send anything. Every request that is no request of a browser to these pages is refused by its status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import parse_qsl, urlsplit
+
+from renewals.domain.errors import RenewalError
+from renewals.runtime import request_path
+from renewals.runtime.telemetry import Event
+
+COOKIE = "__Host-account"
+"""The cookie of a session. Browsers take a cookie of this prefix only over a secure connection, for this host alone."""
+
+LARGEST_FORM = 16 * 1024
+"""In bytes. The longest form carries a token, of at most 1,500 characters."""
+
+_ROOT = "/account"
+_FORM = "application/x-www-form-urlencoded"
+_MOST_FIELDS = 10
+_LONGEST_LANGUAGE = 35  # the longest language tag that RFC 5646 asks programs to take
+
+
+class Refused(RenewalError):  # noqa: N818
+    """The request is answered with an error. status: the status of the answer."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(f"refused with {status}")
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request of a browser.
+
+    Attributes:
+        method: GET or POST.
+        path: the path below /account, without a slash at its begin: "link/TOKEN".
+        session: the value of the session's cookie; empty without a cookie.
+        form: the fields of the form; empty for GET.
+        language: the first language that the browser asks for; empty if the browser names no language.
+    """
+
+    method: str
+    path: str
+    session: str
+    form: Mapping[str, str]
+    language: str
+
+
+def language_of(event: Event) -> str:
+    """Return the first language that the browser asks for. A tag of another form counts as no language."""
+    asked = _headers(event).get("accept-language", "").partition(",")[0].partition(";")[0].strip()
+    plain = asked.isascii() and asked.replace("-", "").isalnum()
+    return asked if plain and len(asked) <= _LONGEST_LANGUAGE else ""
+
+
+def read(event: Event, own_host: str) -> Request:
+    """Read a request.
+
+    Args:
+        event: of an API Gateway proxy.
+        own_host: the host of the pages' own address, beside the host that the request was sent to; a proxy in front of
+            the API may change the latter.
+
+    Raises:
+        Refused: the request does not come from one of the pages, or is no request of a browser.
+    """
+    path = request_path.plain(event)
+    if path is None or not f"{path}/".startswith(f"{_ROOT}/"):
+        raise Refused(HTTPStatus.NOT_FOUND)
+    headers, method = _headers(event), str(event.get("httpMethod"))
+    form: Mapping[str, str] = {}
+    if method == "POST":
+        if not _is_from_own_page(headers, own_host):
+            raise Refused(HTTPStatus.FORBIDDEN)
+        form = _form(event, headers)
+    elif method != "GET":
+        raise Refused(HTTPStatus.METHOD_NOT_ALLOWED)
+    session = _cookies(event).get(COOKIE, "")
+    return Request(method, path.removeprefix(_ROOT).removeprefix("/"), session, form, language_of(event))
+
+
+def _headers(event: Event) -> dict[str, str]:
+    return request_path.headers(event)
+
+
+def _is_from_own_page(headers: Mapping[str, str], own_host: str) -> bool:
+    """Whether a form was sent from one of our pages. A foreign page could otherwise give a customer's browser a session
+    of the foreigner's own subscription, and the customer would put a card into the foreigner's account (login CSRF).
+
+    Browsers name the origin of every POST, and newer browsers say in addition whether the origin is the same.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    try:
+        origin = urlsplit(headers.get("origin", "")).netloc
+    except ValueError:
+        return False
+    return bool(origin) and origin in (headers.get("host"), own_host)
+
+
+def _form(event: Event, headers: Mapping[str, str]) -> dict[str, str]:
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+        raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+    body = request_path.body(event)
+    if body is None:
+        raise Refused(HTTPStatus.BAD_REQUEST)
+    if len(body) > LARGEST_FORM:
+        raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    try:
+        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        raise Refused(HTTPStatus.BAD_REQUEST) from None
+    form = dict(fields)
+    if len(form) != len(fields):
+        raise Refused(HTTPStatus.BAD_REQUEST)
+    return form
+
+
+def _cookies(event: Event) -> dict[str, str]:
+    """Return the cookies. Of several cookies with one name the first counts, as browsers send the most specific
+    first."""
+    several = request_path.part(event, "multiValueHeaders")
+    lines = [
+        str(line)
+        for name, sent in several.items()
+        if name.lower() == "cookie" and isinstance(sent, list)
+        for line in sent
+    ]
+    pairs = [each.partition("=") for line in lines or [_headers(event).get("cookie", "")] for each in line.split(";")]
+    return {name.strip(): value.strip() for name, _, value in reversed(pairs)}

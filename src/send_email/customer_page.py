@@ -1,0 +1,38 @@
+"""The links from mails to the customer page: the stack's own page by a signed link, or a page of the team's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from renewals.ledger.account_links import Account, Power, Purpose, token
+
+if TYPE_CHECKING:
+    from renewals.domain.item_values import Item
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerPage:
+    """The customer page that mails link to.
+
+    Attributes:
+        team_url: a page of the team's own; empty without such a page. The address gets no token: the team's login
+            decides who comes in.
+        account_url: the address of the stack's page; empty if the page is off.
+        key: returns the key that links are signed with.
+        now: the real moment, from which links expire.
+    """
+
+    team_url: str
+    account_url: str
+    key: Callable[[], str]
+    now: datetime
+
+    def link(self, row: Item | None, power: Power) -> str:
+        """Return the link for the customer of a row; empty without a page, or without a row to sign for."""
+        if self.team_url or not self.account_url or row is None:
+            return self.team_url
+        signed = token(self.key(), Purpose.LINK, Account.of_row(row), power, self.now + power.lasts)
+        return f"{self.account_url}/link/{signed}"
