@@ -210,7 +210,7 @@ def told() -> Iterator[Told]:
     }
     contested = replace(paid, status=Status.DONE, disputes={"dp_1": dispute})
     yield each(dispute_steps.record_dispute, any_state, contested, "dp_2", dispute)
-    yield each(row_steps.move_on, (), replace(paid, status=Status.DONE), raw)
+    yield each(row_steps.move_on, (), replace(paid, status=Status.DONE), raw, _NOW)
     yield each(row_steps.forget_refusal, (), raw | {"next_attempt": _NEXT.isoformat()})
     yield each(row_steps.end, (), raw | {"cancel_at": _NEXT.isoformat()})
     yield each(row_steps.resume, (), row, _NEXT, _NOW)

@@ -189,7 +189,7 @@ def _ends_before(seen: Snapshot) -> Decision | None:
     ends = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.ENDS_BEFORE)
     if is_undecided(claimed):
         return _finish(seen, ends)
-    return Note(row_steps.move_on(claimed, seen.subscription.row), lambda: _finish(seen, ends))
+    return Note(row_steps.move_on(claimed, seen.subscription.row, seen.around.now), lambda: _finish(seen, ends))
 
 
 def _stopped(seen: Snapshot) -> Decision | None:
@@ -310,7 +310,7 @@ def _first(rules: Sequence[Rule], seen: Snapshot) -> Decision:
 
 
 def _past_what_is_paid(seen: Snapshot, paid: Renewal) -> Decision:
-    step = row_steps.move_on(paid, seen.subscription.row)
+    step = row_steps.move_on(paid, seen.subscription.row, seen.around.now)
     return LookAgain(step, "the subscription was moved past a paid period")
 
 

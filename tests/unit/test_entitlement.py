@@ -81,6 +81,10 @@ ENDS = {"cancel_at": "2026-02-14"}
         ("2026-03-10", RENEWED | {"status": "canceled", "ended_on": "2026-02-28"}, ["paid"],
          (False, "ended", "2026-02-28", None)),
         ("2026-02-10", RENEWED | {"status": "unpaid"}, [], (False, "unpaid", None, None)),
+        ("2026-02-10", RENEWED | {"status": "unpaid"}, ["paid"], (True, "paid", "2026-02-28", None)),
+        ("2026-02-28", RENEWED | {"status": "unpaid"}, ["paid"], (False, "unpaid", None, None)),
+        ("2026-02-10", RENEWED | {"status": "unpaid"}, ["refunded whole"], (False, "unpaid", None, None)),
+        ("2026-02-10", RENEWED | {"status": "unpaid"}, ["lost"], (False, "unpaid", None, None)),
         ("2026-01-30", {}, [], (True, "not_billed_yet", "2026-01-31", "2026-02-07")),
         ("2026-01-30", {"cancel_at": "2026-01-31"}, [], (True, "not_billed_yet", "2026-01-31", None)),
         ("2026-01-30", {"renewal_date": "9999-12-31"}, [], (True, "not_billed_yet", "9999-12-31", "9999-12-31")),
@@ -184,7 +188,25 @@ def test_a_planned_end_is_told_before_it_comes() -> None:
     assert (both.ends, replace(both, grace_until=None).ends, late.ends) == (MARCH, FEBRUARY, None)
 
 
-@given(st.lists(st.sampled_from(["pays", "declines", "is asked", "does nothing"]), max_size=6), st.integers(0, 9))
+def test_a_payment_that_is_recorded_late_gives_its_days_to_a_suspended_customer(shop: World) -> None:
+    """The bank has taken the money, the record of the payment was delayed, and the subscription was suspended as unpaid
+    meanwhile. Once the payment is recorded, the paid days are the customer's, and no day after the paid days."""
+    shop.subscribe(payment_method="pm_3ds")
+    shop.run()
+    shop.edit(status="unpaid")
+    _as_the_ledger_says(shop, NOON.date(), GRACE)
+    shop.gateway.succeed("pi_1")
+    shop.run("run-2", NOON + DAY)
+    row, history = shop.row(), shop.ledger.history("sub_1", "cus_1")
+    assert row["status"] == "unpaid"
+    told = [entitlement(row, history, day, GRACE) for day in (JANUARY + DAY, FEBRUARY - DAY, FEBRUARY)]
+    assert [each.entitled for each in told] == [True, True, False]
+
+
+@given(
+    st.lists(st.sampled_from(["pays", "declines", "is asked", "is suspended", "does nothing"]), max_size=6),
+    st.integers(0, 9),
+)
 def test_a_life_is_never_locked_out_for_what_it_paid(acts: list[str], days: int) -> None:
     """Through renewals that are paid, refused or late, whoever paid for today is entitled, and whoever is refused is
     entitled for the days of grace and no longer."""
@@ -196,6 +218,8 @@ def test_a_life_is_never_locked_out_for_what_it_paid(acts: list[str], days: int)
         if act in cards:
             shop.edit(payment_method=cards[act])
             shop.run(f"run-{n}", now)
+        if act == "is suspended":
+            shop.edit(status="unpaid")
         _as_the_ledger_says(shop, now.date(), grace)
         now += timedelta(days=11)
 

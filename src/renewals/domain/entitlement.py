@@ -85,13 +85,13 @@ def entitlement(row: Item, history: History, today: date, grace: timedelta) -> E
     if status is SubscriptionStatus.CANCELED or (end is not None and end <= today):
         ended = _day(row, subscription.ENDED_ON) or (end if end is not None and end <= today else None)
         return Entitlement(EntitlementReason.ENDED, entitled=False, until=ended)
-    if status is SubscriptionStatus.UNPAID:
-        return Entitlement(EntitlementReason.UNPAID, entitled=False)
     kept = History(period for period in history if not _was_taken_back(period))
     paid = kept.paid_within(today, _later(today, _DAY))
     if paid is not None:
         reason = EntitlementReason.DISPUTED if paid.is_contested else EntitlementReason.PAID
         return _paid(kept, today, end, grace, status, reason)
+    if status is SubscriptionStatus.UNPAID:
+        return Entitlement(EntitlementReason.UNPAID, entitled=False)
     if status is SubscriptionStatus.PAUSED:
         return Entitlement(EntitlementReason.PAUSED, entitled=False)
     of_today = [period for period in history.ever_paid if period.renewal_date <= today < period.period_end]

@@ -1,10 +1,9 @@
 """The events in the subscriptions table: rows written by hand, scheduled ends, and reminders. Pure.
 
 Every other change of a row follows from a step of the ledger or from a request, and the ledger or the changes table is
-the source of the event. A request raises the row's `version`. A step of the ledger changes an attribute of _MARKS
+the source of the event. A request raises the row's `version`. Each step of the ledger changes an attribute of _MARKS
 together with the status or a date. A write that changes neither `version` nor an attribute of _MARKS counts as made by
-hand. One step may change the renewal date without an attribute of _MARKS, and then counts as made by hand, too:
-`row_steps.move_on`.
+hand.
 
 A write that lowers `version`, the date of the last payment or the renewal date brings back an older row, and tells
 nothing.
@@ -23,9 +22,18 @@ from renewals.domain.pauses import NOTE
 from renewals.domain.renewal import MailKind, MailState
 from renewals.domain.row_attributes import ROW_ATTRIBUTES
 from renewals.domain.spans import PAID_UNTIL
-from renewals.domain.subscription import ENDED_ON, SubscriptionStatus, status_of
+from renewals.domain.subscription import ENDED_ON, MOVED_ON_AT, SubscriptionStatus, status_of
 
-_MARKS = ("payment_status", "transaction_id", "last_payment", "next_attempt", "refused_payment_method", NOTE, ENDED_ON)
+_MARKS = (
+    "payment_status",
+    "transaction_id",
+    "last_payment",
+    "next_attempt",
+    "refused_payment_method",
+    NOTE,
+    ENDED_ON,
+    MOVED_ON_AT,
+)
 _HISTORY = ("version", PAID_UNTIL, *_MARKS)
 """Attributes that only this system writes. If a new row has such an attribute, a request created the row, or somebody
 put the row back from a backup. In both cases, the row is not a new subscription that somebody wrote by hand, and the
@@ -109,25 +117,34 @@ def as_it_stands(fact: Fact, rows: Iterable[Item]) -> Fact:
 
 
 def _changed(old: Item, new: Item, at: datetime, record: str) -> list[Fact]:
-    """Return the fact of a write by hand; no fact for a write by this system."""
+    """Return the fact of a write by hand. A write by this system has no fact here, with one exception: the end of a
+    past due status that somebody wrote by hand. The ledger has no refused attempt then, and does not tell the end."""
     if old.get("version") != new.get("version"):
         return []
     own = any(old.get(name) != new.get(name) for name in _MARKS)
+    if own and _is_past_due_by_hand(old) and status_of(new) is SubscriptionStatus.ACTIVE:
+        data: Data = {"by": By.RENEWAL.value, "changed": ["status"]}
+        return [Fact(EventType.UPDATED, *_ids(new), at, ("step", record), data)]
     looked_at = ROW_ATTRIBUTES.keys() - _NOT_TOLD - (_MOVED if own else set())
     changed = sorted(name for name in looked_at if old.get(name) != new.get(name))
     if not changed:
         return []
     kind = EventType.UPDATED
-    data: dict[str, str | list[str]] = {}
+    told: dict[str, str | list[str]] = {}
     if "status" in changed:
         kind = _of_status(old, new)
     elif "cancel_at" in changed:
         kind = EventType.CANCEL_SCHEDULED if "cancel_at" in new else EventType.RESUMED
     if kind is EventType.CANCEL_SCHEDULED:
-        data["cancel_at"] = str(new["cancel_at"])
+        told["cancel_at"] = str(new["cancel_at"])
     if kind is EventType.UPDATED:
-        data["changed"] = list(changed)
-    return [_by_hand(kind, new, at, (record,), **data)]
+        told["changed"] = list(changed)
+    return [_by_hand(kind, new, at, (record,), **told)]
+
+
+def _is_past_due_by_hand(row: Item) -> bool:
+    """Whether somebody set the row to past due by hand: a refused attempt names the next attempt in the row, too."""
+    return status_of(row) is SubscriptionStatus.PAST_DUE and "next_attempt" not in row
 
 
 def _of_status(old: Item, new: Item) -> EventType:

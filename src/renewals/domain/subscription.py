@@ -33,6 +33,9 @@ ENDED_ON = "ended_on"
 CARD_CHANGED_AT = "card_changed_at"
 """The attribute of a row with the moment at which the payment method was last changed on request, by the real clock."""
 
+MOVED_ON_AT = "moved_on_at"
+"""The attribute of a row with the moment at which this system last moved the row past a finished period."""
+
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOST_INTERVALS = 1000
 _FIRST_YEAR = 2000

@@ -10,7 +10,7 @@ from renewals.domain import pauses
 from renewals.domain.item_values import Value
 from renewals.domain.reasons import Reason
 from renewals.domain.renewal import Renewal, Status
-from renewals.domain.subscription import ENDED_ON, SubscriptionStatus, anchor_change, status_of
+from renewals.domain.subscription import ENDED_ON, MOVED_ON_AT, SubscriptionStatus, anchor_change, status_of
 from renewals.ledger.steps import MOST_ACTIONS, Put, Row, Step, Table, Term, Update, as_read, row_key
 from renewals.runtime.attribute_values import TransactAction
 
@@ -43,10 +43,11 @@ MOST_SKIPPED = MOST_ACTIONS - 4
 transaction is the claim itself, the check of the row and two guards."""
 
 
-def move_on(renewal: Renewal, row: Row) -> Step[None]:
-    """Move the row past a finished period, after somebody has moved the row back to the period's date."""
+def move_on(renewal: Renewal, row: Row, now: datetime) -> Step[None]:
+    """Move the row past a finished period, after somebody has moved the row back to the period's date. The moment in
+    the row tells the step from a change by hand."""
     anchor = anchor_change(row, renewal.period_end, renewal.anchor_day)
-    return _not_refused(row, {"renewal_date": renewal.period_end, pauses.NOTE: None, **anchor})
+    return _not_refused(row, {"renewal_date": renewal.period_end, pauses.NOTE: None, MOVED_ON_AT: now, **anchor})
 
 
 def forget_refusal(row: Row) -> Step[None]:
