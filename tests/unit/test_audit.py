@@ -809,7 +809,7 @@ def test_out_of_time_a_run_hands_on_what_is_left(monkeypatch: pytest.MonkeyPatch
     assert report | {"parts": []} == expected | {"parts": []}
 
 
-@pytest.mark.parametrize("each", share([3, 1], of=2))
+@pytest.mark.parametrize("each", share([5, 1], of=2))
 def test_a_run_that_is_killed_anywhere_changes_nothing(each: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that ends at any call and is started again by Lambda, even where its part now ends sooner, comes to the
     report of an undisturbed audit."""
@@ -933,12 +933,12 @@ def measured(renewals: int) -> tuple[int, int, int]:
     return report["counts"]["receipted"], len(world.cuts.calls), peak
 
 
-@pytest.mark.parametrize(("least", "most"), share([(200, 600), (300, 1_500)], of=2))
+@pytest.mark.parametrize(("least", "most"), share([(100, 300), (300, 1_500)], of=2))
 def test_memory_stays_flat_and_calls_are_few(least: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many more renewals need hardly more memory. Beside the calls to S3, a renewal takes one call, for the periods not
     to be overlapped, and 25 renewals together take at most three more."""
     monkeypatch.setattr(audit, "_PAGE", 50)
-    monkeypatch.setattr(audit, "_TOGETHER", 100)  # so that the fewer renewals, too, are compared in several steps
+    monkeypatch.setattr(audit, "_TOGETHER", 50)  # so that the fewer renewals, too, are compared in several steps
     (few, _, little), (many, calls, much) = measured(least), measured(most)
     assert (few, many) == (least, most)
     assert calls / many < 1 + 3 / 25

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from process_payment.claims import due_claim
@@ -203,13 +203,29 @@ def test_a_payment_that_is_recorded_late_gives_its_days_to_a_suspended_customer(
     assert [each.entitled for each in told] == [True, True, False]
 
 
-@given(
+_LIVES = (
     st.lists(st.sampled_from(["pays", "declines", "is asked", "is suspended", "does nothing"]), max_size=6),
     st.integers(0, 9),
 )
+
+
+@settings(max_examples=40)
+@given(*_LIVES)
 def test_a_life_is_never_locked_out_for_what_it_paid(acts: list[str], days: int) -> None:
     """Through renewals that are paid, refused or late, whoever paid for today is entitled, and whoever is refused is
     entitled for the days of grace and no longer."""
+    _live(acts, days)
+
+
+@pytest.mark.proof
+@settings(max_examples=2_000)
+@given(*_LIVES)
+def test_two_thousand_lives_are_never_locked_out_for_what_they_paid(acts: list[str], days: int) -> None:
+    """The same holds for two thousand lives at random."""
+    _live(acts, days)
+
+
+def _live(acts: list[str], days: int) -> None:
     shop, grace = World(), timedelta(days=days)
     shop.subscribe()
     cards = {"pays": "pm_ok", "declines": "pm_declined", "is asked": "pm_3ds"}

@@ -22,7 +22,7 @@ from renewals.domain.request import RenewalRequest
 from tests.door import Door, Order, backwards, doubled, forget_secrets, in_order, record_of
 from tests.fake_aws import error
 from tests.fakes import NOON, Cut, World
-from tests.shares import rotating
+from tests.shares import rotating, share
 from tests.unit.test_audit import Auditor
 
 PERIOD = "2026-01-31"
@@ -586,21 +586,22 @@ def test_a_test_clock_decides_about_the_lease(door: Door) -> None:
     assert door.world.items()["2031-05-05"]["status"] == "done"
 
 
-def test_a_storm_of_events_loses_nothing(door: Door) -> None:
-    """50 payments first wait for the customer and are then confirmed at the bank. Each payment causes two events, and
-    400 further events are about unknown payments. All 500 events arrive twice, in any order: no event is lost, and each
-    payment is recorded, receipted and mailed once."""
-    world, numbers = door.world, range(50)
+@pytest.mark.parametrize("payments", share([15, 50], of=2))
+def test_a_storm_of_events_loses_nothing(door: Door, payments: int) -> None:
+    """Many payments first wait for the customer and are then confirmed at the bank. Each payment causes two events, and
+    four times as many events are about unknown payments. All events arrive twice, in any order: no event is lost, and
+    each payment is recorded, receipted and mailed once."""
+    world, numbers = door.world, range(payments)
     for number in numbers:
         name = f"sub_{number}"
         world.subscribe(subscription_id=name, payment_method="pm_3ds")
         world.execute({"subscription_id": name}, f"run-{number}", door.now)
     for payment in list(world.gateway.payments):
         world.gateway.succeed(payment)
-    strays = [_event("payment_intent.succeeded", f"pi_stray{number}") for number in range(400)]
+    strays = [_event("payment_intent.succeeded", f"pi_stray{number}") for number in range(8 * payments)]
     events = (world.gateway.events + strays) * 2
     random.Random(1).shuffle(events)  # noqa: S311  (the order must be repeatable, not secret)
-    assert len(events) == 1000
+    assert len(events) == 20 * payments
     with door.deployed():
         for event in events:
             assert door.post(event) == 200
@@ -608,7 +609,7 @@ def test_a_storm_of_events_loses_nothing(door: Door) -> None:
     items = [item for _, item in world.dynamodb.items("renewals").items()]
     assert [item["status"] for item in items] == ["done"] * len(numbers)
     assert [sorted(item["mails"]) for item in items] == [["action_required_1", "receipt_1"]] * len(numbers)
-    assert (len(world.gateway.charges), len(door.ran), door.queue.dead) == (50, 50, [])
+    assert (len(world.gateway.charges), len(door.ran), door.queue.dead) == (payments, payments, [])
 
 
 def test_an_event_that_comes_while_the_gateway_rejects_our_account_is_not_lost(door: Door) -> None:

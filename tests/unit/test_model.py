@@ -329,7 +329,7 @@ def _settings(lives: int) -> settings:
     )
 
 
-Life.TestCase.settings = _settings(20)
+Life.TestCase.settings = _settings(10)
 TestAnyLife = Life.TestCase
 
 

@@ -42,9 +42,24 @@ def test_what_cannot_be_drawn_is_named(text: str, missing: str) -> None:
     assert unprintable(text) == "".join(dict.fromkeys(missing))
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.text(st.characters() | st.sampled_from("é\u0301\u200dක්ෂกำ김ᄀ山\ufa19😀\u202e\x7f\xad"), max_size=12))
+_ANY = st.text(st.characters() | st.sampled_from("é\u0301\u200dක්ෂกำ김ᄀ山\ufa19😀\u202e\x7f\xad"), max_size=12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(_ANY)
 def test_it_names_what_the_receipt_misses(text: str) -> None:
     """The named characters are exactly the characters for which the rendered receipt finds no font."""
+    _names_what_is_missing(text)
+
+
+@pytest.mark.proof
+@settings(max_examples=1_000, deadline=None)
+@given(_ANY)
+def test_it_names_what_a_thousand_receipts_miss(text: str) -> None:
+    """The same holds for a thousand texts at random."""
+    _names_what_is_missing(text)
+
+
+def _names_what_is_missing(text: str) -> None:
     surrogate = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in unprintable(text))
     assert render(named(text)).missing == "".join(sorted(set(surrogate)))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from renewals.runtime import dynamodb
+from tests import sources
 from tests.fakes import World
 from tests.recordings import __main__ as recordings_command
 from tests.recordings import kept, plugin, recorder
@@ -136,8 +137,8 @@ def test_the_lists_are_of_what_the_tests_do() -> None:
 def test_no_recording_is_of_a_test_that_is_gone() -> None:
     """Every recording has the name of an existing test, and every exempted test exists."""
     for module in kept.modules():
-        tree = ast.parse((UNIT / f"{module}.py").read_text())
-        there = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        tree = sources.tree(UNIT / f"{module}.py")
+        there = {node.name for node in sources.walked(tree) if isinstance(node, ast.FunctionDef)}
         assert {name.rpartition("::")[2] for name in kept.recordings(module)} <= there, module
     for name in plugin.LEFT_OUT.keys() | plugin.WITHOUT_DAYS:
         assert (UNIT / f"{name.partition('::')[0]}.py").exists(), name

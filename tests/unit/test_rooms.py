@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import sources
+
 ROOT = Path(__file__).parents[2]
 ROOMS = {
     "domain": set[str](),
@@ -23,7 +25,7 @@ OUTSIDE = {"boto3", "botocore", "stripe", "urllib3", "urllib", "socket", "subpro
 @cache
 def _imports(path: Path) -> tuple[tuple[str, bool], ...]:
     """Return every imported name with its module, and whether only type checkers import the name."""
-    return tuple(_imports_of(ast.parse(path.read_bytes()), for_types=False))
+    return tuple(_imports_of(sources.tree(path), for_types=False))
 
 
 def _imports_of(part: ast.AST, *, for_types: bool) -> Iterator[tuple[str, bool]]:
@@ -33,7 +35,7 @@ def _imports_of(part: ast.AST, *, for_types: bool) -> Iterator[tuple[str, bool]]
     elif isinstance(part, ast.ImportFrom) and part.module:
         yield from ((f"{part.module}.{each.name}", for_types) for each in part.names)
     else:
-        for_types |= isinstance(part, ast.If) and ast.unparse(part.test) == "TYPE_CHECKING"
+        for_types |= isinstance(part, ast.If) and isinstance(part.test, ast.Name) and part.test.id == "TYPE_CHECKING"
         for field in ("body", "handlers", "orelse", "finalbody", "cases"):
             for inner in getattr(part, field, ()):
                 yield from _imports_of(inner, for_types=for_types)
