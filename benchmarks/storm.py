@@ -26,7 +26,7 @@ from local.gateway_events import send_events
 from local.stack import Stack, free_port
 
 EVENTS_A_MINUTE = 1000
-LOAD = Load(renewals=150, in_flight=1)
+LOAD = Load(renewals=100, in_flight=1)
 ROUNDS = 3
 _WARM = Load(renewals=20, in_flight=1)
 _SENDERS = 4

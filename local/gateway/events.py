@@ -78,4 +78,5 @@ def list_all(world: World, call: Call) -> Object:
 
 
 def _is_listed(world: World, event: Object) -> bool:
-    return bool(event["created"] > world.now() - _LISTED_FOR)
+    """Tell whether the event is listed now. After the clock was set back, an event may lie in the future."""
+    return bool(world.now() - _LISTED_FOR < event["created"] <= world.now())

@@ -247,6 +247,19 @@ def test_events_are_listed_for_thirty_days(gateway: Gateway, v1: Any) -> None:
     assert (refused.value.http_status, refused.value.code) == (404, "resource_missing")
 
 
+def test_events_of_the_future_are_not_listed(gateway: Gateway, v1: Any) -> None:
+    """If the clock is set back, an event of a later time is not listed before that time: several simulated years can
+    follow each other on one sandbox.
+    """
+    _pay(v1)
+    listed = v1.events.list().data
+    now = gateway.sandbox.clock()
+    gateway.sandbox.set_clock(now - 86400)
+    assert v1.events.list().data == []
+    gateway.sandbox.set_clock(now + 1)
+    assert v1.events.list().data == listed
+
+
 def test_events_arrive_signed_and_in_order(gateway: Gateway, v1: Any, receiver: Receiver) -> None:
     """Events arrive in the order of the changes, each under a signature that the official SDK accepts, and count as
     delivered.
