@@ -45,9 +45,9 @@ _BROWSER_SECONDS = 60
 _ABOUT = """# Mails and receipts
 
 Customers get these mails and receipts. `python -m scripts.mails_page` makes this page and its pictures, which are as
-wide as a phone. The words of the mails are in [message.py](../src/send_email/message.py), and those of the receipts in
-[pdf.py](../src/generate_receipt/pdf.py). A mail links to a customer page only if `CustomerPageUrl` is set, as in these
-examples.
+wide as a phone. The texts stand in [catalogues](../src/renewals/language/catalogues), in eleven languages
+([languages.md](languages.md)), and the layout of the mails in [layout](../src/send_email/layout). Mails link to the
+[customer page](account.md), or to a page of your own.
 """
 
 
@@ -79,7 +79,7 @@ class Example:
 def examples() -> Iterator[Example]:
     """Yield the mails, then the receipts."""
     paid, refunded = _paid(), _refunded("refunded")
-    soft = Prospects(_RETRY, _END, SubscriptionStatus.CANCELED, _CUSTOMER_PAGE)
+    soft = Prospects(_RETRY, _END, SubscriptionStatus.CANCELED)
     last = replace(soft, retry_on=_END)
     hard = replace(soft, retry_on=None)
     declined = replace(paid, status=Status.DECLINED, paid_at=None, card=None, decline_code="insufficient_funds")
@@ -176,7 +176,9 @@ def _mail(
 ) -> Example:
     receipts = {"receipt": renewal.receipt_number, "refunded": f"{renewal.receipt_number}-R1"}
     attached = Attachment(f"{kind}-{receipts[kind]}.pdf", b"%PDF", _LINK) if kind in receipts else None
-    mail = compose(MailKind(kind), renewal, sender=_FROM, to=_TO, prospects=prospects, attachment=attached)
+    mail = compose(
+        MailKind(kind), renewal, sender=_FROM, to=_TO, prospects=prospects, attachment=attached, page=_CUSTOMER_PAGE
+    )
     return _example(name or kind, title, when, mail)
 
 

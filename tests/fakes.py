@@ -36,7 +36,7 @@ from renewals.ledger.register import Register
 from renewals.ledger.table import Ledger
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.clock import Moment
-from send_email import message
+from send_email import confirmation_mail, message
 from send_email.delivery import Delivery
 from send_email.post import Post
 from tests import mails, workflow
@@ -64,6 +64,7 @@ SETTINGS = {
     "CUSTOMER_PAGE_URL": PAGE,
     "ACCOUNT_URL": "",
     "RECEIPT_LINKS_URL": LINKS,
+    **dict.fromkeys(("BRAND_COLOR", "BRAND_LOGO_URL", "REPLY_TO_EMAIL", "SUPPORT_URL"), ""),
 } | {f"SELLER_{name.upper()}": value for name, value in SELLER.items()}
 FUNCTIONS = {
     "${ProcessPaymentArn}": lambda event: process_payment.app.handler(event, None),
@@ -186,7 +187,8 @@ class World:
         }
         stand_ins: list[tuple[Any, str, object]] = [
             (clock, "current", current),
-            (message, "_message", mails.Once),
+            (message, "message", mails.Once),
+            (confirmation_mail, "message", mails.Once),
             (telemetry, "renewal_event", lambda *_, **__: None),  # a twentieth of a run's time, unread
             *((aws, client, partial(getattr, self, client)) for client in ("dynamodb", "s3", "ses")),
             *((app, "setting", settings.__getitem__) for app in (*_APPS, _CUSTOMERS)),

@@ -5,21 +5,21 @@ from email.message import EmailMessage
 from functools import lru_cache
 from typing import Any
 
-from send_email import message
+from renewals.language import words
+from send_email import letter
 
-type Letter = tuple[Any, ...]
+type Told = tuple[Any, ...]
 type Attached = tuple[bytes, tuple[tuple[str, Any], ...]]
 type Headers = tuple[tuple[str, Any], ...]
 
 
 class Once:
-    """A stand-in for the mail made by `message._message`, as far as the mail is sent: equal mails are the same
-    bytes."""
+    """A stand-in for the mail made by `letter.message`, as far as the mail is sent: equal mails are the same bytes."""
 
-    def __init__(self, letter: message._Letter, sender: str, to: str) -> None:
-        said = letter.subject, letter.name, tuple(letter.paragraphs), letter.link, tuple(letter.facts), letter.seller
-        self._letter = (*said, sender, to)
-        _made(self._letter)  # a mail that cannot be composed is refused now
+    def __init__(self, told: letter.Letter, sender: str, to: str) -> None:
+        said = told.words.tag, told.subject, told.name, tuple(told.paragraphs), told.action, tuple(told.facts)
+        self._told = (*said, told.seller, told.notes, told.brand, sender, to)
+        _made(self._told)  # a mail that cannot be composed is refused now
         self._attached: tuple[Attached, ...] = ()
         self._headers: Headers = ()
 
@@ -30,23 +30,23 @@ class Once:
         self._headers += ((name, value),)
 
     def as_bytes(self) -> bytes:
-        return _written(self._letter, self._attached, self._headers)
+        return _written(self._told, self._attached, self._headers)
 
 
-_put_together = message._message
+_put_together = letter.message
 
 
 @lru_cache(512)
-def _made(letter: Letter) -> bytes:
+def _made(told: Told) -> bytes:
     """Put a mail together. Returns the mail pickled: a copy takes half as long as deepcopy's."""
-    subject, name, paragraphs, link, facts, seller, sender, to = letter
-    told = message._Letter(subject, name, list(paragraphs), link, list(facts), seller)
-    return pickle.dumps(_put_together(told, sender, to))
+    tag, subject, name, paragraphs, action, facts, seller, notes, brand, sender, to = told
+    of = letter.Letter(words(tag), subject, name, list(paragraphs), action, list(facts), seller, notes, brand)
+    return pickle.dumps(_put_together(of, sender, to))
 
 
 @lru_cache(512)
-def _written(letter: Letter, attached: tuple[Attached, ...], headers: Headers) -> bytes:
-    mail: EmailMessage = pickle.loads(_made(letter))  # noqa: S301  (our own)
+def _written(told: Told, attached: tuple[Attached, ...], headers: Headers) -> bytes:
+    mail: EmailMessage = pickle.loads(_made(told))  # noqa: S301  (our own)
     for content, named in attached:
         mail.add_attachment(content, **dict(named))
     for name, value in headers:

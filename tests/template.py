@@ -13,6 +13,8 @@ GIVEN = {
     "ProjectName": "acme",
     "Environment": "qa",
     "SenderEmail": "bills@acme.test",
+    "BrandColor": "#0A7B55",
+    "ReplyToEmail": "help@acme.test",
     "PaymentGatewayApiKey": "sk_x",
     "BusinessTimeZone": "Asia/Kolkata",
 }

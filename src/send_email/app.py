@@ -27,6 +27,7 @@ from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply
 from send_email.customer_page import CustomerPage
 from send_email.delivery import Delivery
+from send_email.letter import Brand
 from send_email.post import Post
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def _delivered(renewal: Mapping[str, object], post: Post, page: CustomerPage) ->
         receipt_link=_receipt_link,
         dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),
         page_link=page.link,
+        brand=_brand(),
     )
     return delivery.deliver(
         text(renewal, "subscription_id"),
@@ -105,6 +107,7 @@ def _reminded(renewal: Mapping[str, object], post: Post, page: CustomerPage, tod
         page_link=page.link,
         today=today,
         rules=reminders.Rules.of(setting("REMINDER_DAYS"), setting("REMINDED_PERIOD_DAYS")),
+        brand=_brand(),
     )
     kinds = [MailKind(str(kind)) for kind in several(renewal, "reminders")]
     whose = text(renewal, "subscription_id"), text(renewal, "customer_id")
@@ -124,10 +127,20 @@ def _confirmed(renewal: Mapping[str, object], post: Post, page: CustomerPage, mo
         kinds=wanted(setting("CONFIRMATIONS")),
         seller=setting("SELLER_NAME"),
         page_link=page.link,
+        brand=_brand(),
         moment=moment,
     )
     keys = [str(key) for key in several(renewal, "changes")]
     return confirming.deliver(text(renewal, "subscription_id"), text(renewal, "customer_id"), keys)
+
+
+def _brand() -> Brand:
+    return Brand(
+        colour=setting("BRAND_COLOR"),
+        logo=setting("BRAND_LOGO_URL"),
+        reply_to=setting("REPLY_TO_EMAIL"),
+        support=setting("SUPPORT_URL"),
+    )
 
 
 def _read_receipt(key: str) -> bytes:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from renewals.domain import printable
 from renewals.domain.changes import ChangeKind
 from renewals.domain.renewal import MailKind
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.language import Words, words
-from send_email import message
+from send_email.letter import PLAIN, Brand, Letter, Link, line, message
 
 if TYPE_CHECKING:
     from datetime import date, tzinfo
@@ -27,10 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Seller:
-    """The seller. page: the URL of the customer page; empty without a page."""
+    """The seller. page: the URL of the customer page; empty without a page. brand: the look of the mail."""
 
     name: str
     page: str
+    brand: Brand = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def confirmation_mail(
         sender, to: deliverable addresses.
     """
     writing = _Writing(words(confirmation.subscription.locale), confirmation, ahead, seller)
-    return message._message(writing.letter(), sender, to)
+    return message(writing.letter(), sender, to)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class _Writing:
     ahead: Ahead
     seller: Seller
 
-    def letter(self) -> message._Letter:
+    def letter(self) -> Letter:
         subscription, kind = self.confirmation.subscription, self.confirmation.kind
         charges = self.ahead.charges
         paragraphs = {
@@ -82,13 +82,15 @@ class _Writing:
             MailKind.CHANGED_TERMS: self._changed,
         }[kind](charges)
         page = self.seller.page
-        return message._Letter(
+        return Letter(
+            words=self.say,
             subject=self._said(f"notices.subject_{kind}", plan=self._plan),
             name=subscription.customer_name,
             paragraphs=paragraphs,
-            link=(self._said("notices.link"), page) if page else None,
+            action=Link(self._said("notices.link"), page) if page else None,
             facts=self._facts(charges),
-            seller=_line(self.seller.name),
+            seller=line(self.seller.name),
+            brand=self.seller.brand,
         )
 
     def _signed_up(self, charges: tuple[NextCharge, ...]) -> list[str]:
@@ -126,7 +128,7 @@ class _Writing:
         new, old = self.confirmation.subscription, self.confirmation.before
         told = [self._said("notices.changed_terms_told", plan=self._plan)]
         if old is not None and old.plan != new.plan:
-            told.append(self._said("notices.plan_changed", new=self._plan, old=_line(old.plan)))
+            told.append(self._said("notices.plan_changed", new=self._plan, old=line(old.plan)))
         if old is not None and (old.amount, old.currency) != (new.amount, new.currency):
             told += self._new_price(charges, old)
         if old is not None and _interval(old) != _interval(new):
@@ -167,7 +169,7 @@ class _Writing:
     def _way_to_cancel(self) -> str:
         if self.seller.page:
             return self._said("notices.cancel_page")
-        return self._said("notices.cancel_contact", seller=_line(self.seller.name))
+        return self._said("notices.cancel_contact", seller=line(self.seller.name))
 
     def _facts(self, charges: tuple[NextCharge, ...]) -> list[tuple[str, str]]:
         subscription, before = self.confirmation.subscription, self.confirmation.before
@@ -188,17 +190,17 @@ class _Writing:
         return [*facts, (self._said("notices.subscription"), subscription.subscription_id)]
 
     def _said(self, key: str, **values: str) -> str:
-        return self.say.plain(self.say.say(key, **values))
+        return self.say.say(key, **values)
 
     def _price(self, of: Subscription | NextCharge) -> str:
         return self.say.price(of.amount, of.currency)
 
     def _money(self, of: Subscription) -> str:
-        return self.say.plain(self.say.money(of.amount, of.currency))
+        return self.say.money(of.amount, of.currency)
 
     @property
     def _plan(self) -> str:
-        return _line(self.confirmation.subscription.plan)
+        return line(self.confirmation.subscription.plan)
 
     @property
     def _ends_later(self) -> bool:
@@ -216,10 +218,6 @@ class _Writing:
         at = self.confirmation.change.at.astimezone(self.ahead.zone)
         offset = f"{at:%:z}".removesuffix(":00")
         return self._said("notices.moment", day=self.say.day(at.date()), time=f"{at:%H:%M}", offset=offset)
-
-
-def _line(text: str) -> str:
-    return printable.line(text, 200)
 
 
 def _interval(of: Subscription) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from renewals.domain.renewal import Mail, MailState
 from renewals.ledger.account_links import Power
 from renewals.ledger.forecast import next_charges
 from send_email.confirmation_mail import Ahead, Seller, confirmation_mail
+from send_email.letter import PLAIN, Brand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -38,6 +39,7 @@ class Confirming:
         seller: the name of the seller.
         page_link: returns the link to the customer page for the customer of a row; empty without a page.
         moment: the moment of the subscription.
+        brand: the look of the mails.
     """
 
     records: ConfirmationRecords
@@ -47,6 +49,7 @@ class Confirming:
     seller: str
     page_link: Callable[[Item | None, Power], str]
     moment: Moment
+    brand: Brand = PLAIN
 
     def deliver(self, subscription_id: str, customer_id: str, changes: Sequence[str]) -> MailOutcome:
         """Send the confirmations that are still true and were not sent yet.
@@ -85,7 +88,7 @@ class Confirming:
             return confirmation_mail(
                 confirmation,
                 self._ahead(confirmation.subscription),
-                seller=Seller(self.seller, self.page_link(row, Power.FULL)),
+                seller=Seller(self.seller, self.page_link(row, Power.FULL), self.brand),
                 sender=self.post.sender,
                 to=deliverable,
             )

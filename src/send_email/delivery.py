@@ -22,7 +22,8 @@ from renewals.domain.renewal import Mail, MailKind, Renewal, Status
 from renewals.ledger import mail_steps
 from renewals.ledger.account_links import Power
 from renewals.ledger.table import Ledger
-from send_email.message import Attachment, Prospects, compose
+from send_email.letter import PLAIN, Brand
+from send_email.message import TELL_HOW_TO_CANCEL, Attachment, Prospects, compose
 from send_email.post import Post
 
 _LOOKS = 3
@@ -45,7 +46,8 @@ class Delivery:
 
     read_receipt: returns the bytes under a key of S3. receipt_link: returns the link to the receipt of a renewal, or to
     the receipt of the named refund. dunning: the dunning schedule, from which a mail about a refusal takes its dates.
-    page_link: returns the link to the customer page for the customer of a row; empty without a page.
+    page_link: returns the link to the customer page for the customer of a row; empty without a page. brand: the look of
+    the mails.
     """
 
     ledger: Ledger
@@ -54,6 +56,7 @@ class Delivery:
     receipt_link: Callable[[Renewal, str], str]
     dunning: Dunning
     page_link: Callable[[Item | None, Power], str]
+    brand: Brand = PLAIN
 
     def deliver(
         self, subscription_id: str, customer_id: str, renewal_date: str, outcome: str, attempt: int
@@ -111,14 +114,16 @@ class Delivery:
                 renewal,
                 sender=self.post.sender,
                 to=deliverable,
-                prospects=self._prospects(renewal, row),
+                prospects=self._prospects(renewal),
                 attachment=self._attachment(renewal, kind),
+                page=self._page(kind, row),
+                brand=self.brand,
             )
 
         place = _InLedger(self.ledger, renewal, name, self.post.now)
         return self.post.send(place, renewal.mails.get(name), address, composed)
 
-    def _prospects(self, renewal: Renewal, row: Item | None) -> Prospects | None:
+    def _prospects(self, renewal: Renewal) -> Prospects | None:
         if renewal.next_attempt is None:
             return None
         tried_again = renewal.status is Status.DECLINED and not is_hard(renewal.decline_code, renewal.advice_code)
@@ -126,8 +131,14 @@ class Delivery:
             retry_on=renewal.next_attempt if tried_again else None,
             ends_on=self.dunning.ends_on(renewal.first_tried_on, renewal.dunned, renewal.next_attempt),
             ends_as=self.dunning.ends_as,
-            page=self.page_link(row, Power.FULL),
         )
+
+    def _page(self, kind: MailKind, row: Item | None) -> str:
+        """Return the link to the customer page, if the mail links there. Receipts are forwarded, to accountants for
+        example: their link shows the subscription, and changes nothing."""
+        if kind not in TELL_HOW_TO_CANCEL:
+            return ""
+        return self.page_link(row, Power.SEE if kind is MailKind.RECEIPT else Power.FULL)
 
     def _attachment(self, renewal: Renewal, kind: MailKind) -> Attachment | None:
         owed = refund_notices.owed(renewal)

@@ -14,6 +14,7 @@ from renewals.domain.renewal import Mail, MailKind, MailState
 from renewals.domain.subscription import Subscription
 from renewals.ledger import reminder_records
 from renewals.ledger.account_links import Power
+from send_email.letter import PLAIN, Brand
 from send_email.message import remind
 from send_email.post import Post
 
@@ -25,7 +26,7 @@ class Reminding:
     """The reminders that an execution sends to the customer of a subscription.
 
     seller: the name at the end of the mails. page_link: returns the link to the customer page for the customer of a
-    row; empty without a page. rules: when the deployment reminds customers.
+    row; empty without a page. rules: when the deployment reminds customers. brand: the look of the mails.
     """
 
     records: reminder_records.Records
@@ -34,6 +35,7 @@ class Reminding:
     page_link: Callable[[Item | None, Power], str]
     today: date
     rules: reminders.Rules
+    brand: Brand = PLAIN
 
     def deliver(
         self, subscription_id: str, customer_id: str, renewal_date: str, kinds: Sequence[MailKind]
@@ -75,7 +77,15 @@ class Reminding:
             card = reminders.known_card(subscription) if kind is MailKind.CARD_EXPIRES else None
             told = offers.as_told(subscription, self.today)
             page = self.page_link(subscription.row, Power.FULL)
-            return remind(told, card, seller=self.seller, page=page, sender=self.post.sender, to=deliverable)
+            return remind(
+                told,
+                card,
+                seller=self.seller,
+                page=page,
+                sender=self.post.sender,
+                to=deliverable,
+                brand=self.brand,
+            )
 
         place = _OnRow(self.records, subscription, kind, self.today, self.post.now)
         return self.post.send(place, earlier, mail_faults.address_of(subscription.row), composed)

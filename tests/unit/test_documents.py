@@ -9,13 +9,9 @@ from pathlib import Path
 import pytest
 
 from renewal_audit.findings import Difference
-from renewals.domain.confirmations import CONFIRMATIONS
-from renewals.domain.offers import REMINDERS
-from renewals.domain.renewal import MailKind
 from renewals.domain.row_attributes import ROW_ATTRIBUTES
 from scripts.oncall.__main__ import main
 from scripts.transformed import written
-from send_email import message
 
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTION = "AWS::Serverless::Function"
@@ -175,11 +171,6 @@ def test_each_attribute_of_a_row_is_documented() -> None:
         name for first in re.findall(r"^\| (`.+?) \| [SN]", table, re.MULTILINE) for name in first.split(", ")
     }
     assert {name.strip("`") for name in documented} == {"subscription_id", *ROW_ATTRIBUTES}
-
-
-def test_each_mail_of_a_renewal_has_a_subject() -> None:
-    """Each kind of mail has a subject, except the two reminders and the confirmations, which have their own."""
-    assert set(MailKind) - set(message._SUBJECTS) == {*REMINDERS, *CONFIRMATIONS}
 
 
 def test_each_difference_of_the_audit_is_documented() -> None:

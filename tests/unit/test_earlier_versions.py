@@ -70,6 +70,7 @@ _SETTINGS = {
     "DUNNING_ENDS_AS": "canceled",
     "CUSTOMER_PAGE_URL": "",
     "ACCOUNT_URL": "",
+    **dict.fromkeys(("BRAND_COLOR", "BRAND_LOGO_URL", "REPLY_TO_EMAIL", "SUPPORT_URL"), ""),
     "RECEIPT_LINK_KEY_ARN": "arn",
     "RECEIPT_LINKS_URL": LINKS,
     "REMINDER_DAYS": "7",

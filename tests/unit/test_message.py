@@ -1,5 +1,6 @@
 """Mails say only what is true, in plain text and HTML, and go to one address."""
 
+import re
 from base64 import b64encode
 from dataclasses import replace
 from datetime import date
@@ -18,19 +19,19 @@ from hypothesis import strategies as st
 
 from renewals.domain.addresses import BadAddress, deliverable
 from renewals.domain.confirmations import CONFIRMATIONS
-from renewals.domain.offers import REMINDERS
 from renewals.domain.printable import line
 from renewals.domain.renewal import MailKind, Status
 from renewals.domain.subscription import SubscriptionStatus
+from renewals.language.catalogues import catalogue
 from scripts.plainly import number
-from send_email import message
+from send_email.letter import PLAIN, Brand
 from send_email.message import Prospects, compose
 from tests.fakes import DUE, SENDER, World
 
 PAGE = "https://shop.example/me?tab=cards&lang=en"
-SOFT = Prospects(date(2026, 2, 3), date(2026, 2, 7), SubscriptionStatus.CANCELED, PAGE)
-LAST = Prospects(date(2026, 2, 7), date(2026, 2, 7), SubscriptionStatus.UNPAID, PAGE)
-HARD = Prospects(None, date(2026, 2, 7), SubscriptionStatus.CANCELED, PAGE)
+SOFT = Prospects(date(2026, 2, 3), date(2026, 2, 7), SubscriptionStatus.CANCELED)
+LAST = Prospects(date(2026, 2, 7), date(2026, 2, 7), SubscriptionStatus.UNPAID)
+HARD = Prospects(None, date(2026, 2, 7), SubscriptionStatus.CANCELED)
 REFUSED = {"status": Status.DECLINED, "paid_at": None, "card": None, "decline_code": "insufficient_funds"}
 WAITS = REFUSED | {"status": Status.ACTION_REQUIRED, "decline_code": "authentication_required"}
 PERIOD = "$29.99 for Pro (31 January 2026 to 27 February 2026)"
@@ -41,19 +42,30 @@ _SHOP.run()
 _RENEWAL = _SHOP.ledger.get("sub_1", DUE.isoformat())
 
 
-def _compose(kind: str, prospects: Prospects | None = None, **changed: Any) -> EmailMessage:
+def _compose(
+    kind: str, prospects: Prospects | None = None, *, page: str = "", brand: Brand = PLAIN, **changed: Any
+) -> EmailMessage:
     """Compose a mail about a paid renewal of January with the attributes of `changed`, and parse the mail as its
     recipient does."""
     assert _RENEWAL is not None
-    renewal = replace(_RENEWAL, **changed)
-    mail = compose(MailKind(kind), renewal, sender=SENDER, to="ann@customer.example", prospects=prospects)
+    of, to = replace(_RENEWAL, **changed), "ann@customer.example"
+    mail = compose(MailKind(kind), of, sender=SENDER, to=to, prospects=prospects, page=page, brand=brand)
     return BytesParser(EmailMessage, policy=default).parsebytes(mail.as_bytes())
+
+
+def _refused(**changed: Any) -> dict[str, Any]:
+    return {**REFUSED, **changed}
 
 
 def _text(mail: EmailMessage, kind: str = "plain") -> str:
     part = mail.get_body((kind,))
     assert part is not None
     return str(part.get_content())
+
+
+def _shown(mail: EmailMessage) -> str:
+    """Return the HTML with its texts as they are read: without the elements around amounts."""
+    return unescape(re.sub("</?bdi[^>]*>", "", _text(mail, "html")))
 
 
 REFUSALS = [
@@ -94,7 +106,7 @@ def test_a_refusal_says_what_was_tried_why_and_what_happens_next(
     asked = "your bank asks you to confirm the payment yourself (3-D Secure)"
     why = asked if stands is WAITS else "the card has insufficient funds"
     assert mail["Subject"] == subject
-    for said in (_text(mail), unescape(_text(mail, "html"))):
+    for said in (_text(mail), _shown(mail)):
         assert f"We tried to charge {PERIOD}, but {why}. You have not been charged." in said
         assert f"Your subscription is past due. {then}" in said
 
@@ -111,23 +123,24 @@ def test_a_refusal_says_what_was_tried_why_and_what_happens_next(
 def test_the_reason_is_told_as_far_as_it_may_be(code: str | None, why: str) -> None:
     """A lost or stolen card, fraud and unknown codes are told as a plain decline, and no mail names the decline
     code."""
-    text = _text(_compose("payment_failed", HARD, **REFUSED | {"decline_code": code}))
+    text = _text(_compose("payment_failed", HARD, **_refused(decline_code=code)))
     assert f"but {why}. You have not been charged." in text
     assert code is None or code not in text
 
 
 def test_each_kind_of_mail_has_a_subject() -> None:
-    """Every kind of mail has a subject, apart from reminders and confirmations, which have subjects of their own."""
-    assert set(message._SUBJECTS) == set(MailKind) - {*REMINDERS, *CONFIRMATIONS}
+    """Every kind of mail has a subject in the catalogue; confirmations have their own."""
+    subjects = {key.removeprefix("subject_") for key in catalogue("mails", "en") if key.startswith("subject_")}
+    assert subjects == set(MailKind) - {*CONFIRMATIONS}
 
 
 @pytest.mark.parametrize(("kind", "ended"), [("canceled", "canceled"), ("unpaid", "suspended")])
 def test_the_end_says_what_was_not_paid_and_promises_no_further_try(kind: str, ended: str) -> None:
     """The mail about the end says how the subscription ended and that nothing was or will be charged, without a link or
     a next date."""
-    mail = _compose(kind, LAST, **REFUSED | {"status": Status.FAILED})
+    mail = _compose(kind, LAST, **_refused(status=Status.FAILED))
     assert mail["Subject"] == f"Your subscription to Pro is {ended}"
-    for said in (_text(mail), _text(mail, "html")):
+    for said in (_text(mail), _shown(mail)):
         assert f"Your payment of {PERIOD} did not go through. Your subscription is now {ended}." in said
         assert "You have not been charged for this period. We have canceled the payment" in said
         assert not any(word in said for word in ("February 2026:", "try", "https://", "Receipt number"))
@@ -145,23 +158,81 @@ def test_the_end_says_what_was_not_paid_and_promises_no_further_try(kind: str, e
 def test_the_customer_page_is_linked_where_there_is_one(kind: str, stands: dict[str, Any], label: str) -> None:
     """The link to the customer page stands plain in the text and escaped in the HTML; without a configured page mails
     have no link and no gap."""
-    mail = _compose(kind, HARD, **stands)
+    mail = _compose(kind, HARD, page=PAGE, **stands)
     assert f"{label}: {PAGE}" in _text(mail).splitlines()
-    assert f'<a href="https://shop.example/me?tab=cards&amp;lang=en">{label}</a>' in _text(mail, "html")
-    without = _compose(kind, replace(HARD, page=""), **stands)
+    assert re.search(rf'<a href="https://shop.example/me\?tab=cards&amp;lang=en"[^>]*>{label}</a>', _text(mail, "html"))
+    without = _compose(kind, HARD, **stands)
     assert label not in _text(without)
     assert "<a " not in _text(without, "html")
 
 
 def test_a_link_cannot_leave_its_attribute() -> None:
-    """No configured address of the customer page can break out of the link's HTML attribute."""
-    mail = _compose("payment_failed", replace(HARD, page='https://x.example/"><script>alert(1)</script>'), **REFUSED)
+    """No configured address of the customer page, of help or of a logo can break out of its HTML attribute."""
+    bad = 'https://x.example/"><script>alert(1)</script>'
+    mail = _compose("payment_failed", HARD, page=bad, brand=Brand(logo=bad, support=bad), **REFUSED)
+    assert _text(mail, "html").count("&lt;script&gt;") == 4
     assert "<script>" not in _text(mail, "html")
 
 
-def test_a_receipt_asks_for_nothing() -> None:
-    """A receipt has no link to the customer page, even after dunning."""
-    assert PAGE not in _text(_compose("receipt", SOFT))
+CANCEL = f"You can cancel your subscription at any time on your account page.\nCancel the subscription: {PAGE}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "prospects", "stands", "links"),
+    [
+        ("receipt", None, {}, 1),
+        ("payment_failed", SOFT, REFUSED, 2),
+        ("action_required", HARD, WAITS, 2),
+        ("final_notice", LAST, REFUSED, 2),
+        ("canceled", None, REFUSED, 0),
+        ("unpaid", None, REFUSED, 0),
+    ],
+)
+def test_a_mail_says_how_to_cancel(kind: str, prospects: Prospects | None, stands: dict[str, Any], links: int) -> None:
+    """Receipts and mails about failed payments say how to cancel, with the link, in text and HTML; a mail about the end
+    does not. A receipt asks for nothing else."""
+    mail = _compose(kind, prospects, page=PAGE, **stands)
+    assert (CANCEL in "\n".join(_text(mail).splitlines())) == bool(links)
+    assert [_text(mail).count(PAGE), _text(mail, "html").count("<a ")] == [links, links]
+    assert "Cancel the subscription" not in _text(_compose(kind, prospects, **stands))
+
+
+def test_a_mail_carries_the_brand() -> None:
+    """A mail shows the seller's colour and logo, answers go to the seller's own address, and the end of the mail links
+    to help. A logo without https is left out, and so is a colour that is no colour."""
+    brand = Brand("#FFD400", "https://shop.example/logo.png?a=1&b=2", "help@shop.example", "mailto:help@shop.example")
+    mail = _compose("receipt", brand=brand)
+    html = _text(mail, "html")
+    assert mail["Reply-To"].addresses[0].addr_spec == "help@shop.example"
+    assert 'src="https://shop.example/logo.png?a=1&amp;b=2" alt="Example Shop"' in html
+    assert "border-top:4px solid #ffd400" in html
+    help_lines = ["Do you have a question? We are happy to help.", "Contact us: mailto:help@shop.example"]
+    assert _text(mail).splitlines()[-4:-2] == help_lines
+    plain = _compose("receipt", brand=Brand("red", "http://shop.example/logo.png"))
+    assert "border-top:4px solid #0c7a55" in _text(plain, "html")
+    assert "<img" not in _text(plain, "html")
+    assert plain["Reply-To"] is None
+
+
+@given(st.from_regex("#[0-9a-fA-F]{6}", fullmatch=True))
+def test_the_text_on_every_colour_can_be_read(colour: str) -> None:
+    """The text of a button has a contrast of 4.5 to the button at the least, whatever colour a team chooses."""
+
+    def luminance(digits: str) -> float:
+        parts = [int(digits[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    brand = Brand(colour)
+    assert brand.ground == colour.lower()
+    dark, light = sorted((luminance(brand.ground), luminance(brand.ink)))
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("colour", ["", "red", "#fff", "#12345g", "0c7a55", "#0c7a55;", "#１２３４５６"])
+def test_a_colour_that_is_none_is_green(colour: str) -> None:
+    """A text that is no colour gives the green of the receipts, with white on the green."""
+    assert (Brand(colour).ground, Brand(colour).ink) == ("#0c7a55", "#ffffff")
 
 
 def _addresses(mail: EmailMessage) -> tuple[list[str], list[str]]:

@@ -1,6 +1,7 @@
 """Reminders: sent to the right customers, of the renewal and of the card as the gateway knows the card at that moment;
 never twice, and never when no longer true."""
 
+import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -45,6 +46,11 @@ def _text(mail: EmailMessage, kind: str = "plain") -> str:
     part = mail.get_body((kind,))
     assert part is not None
     return str(part.get_content())
+
+
+def _shown(mail: EmailMessage) -> str:
+    """Return the HTML without the elements around amounts."""
+    return re.sub("</?bdi[^>]*>", "", _text(mail, "html"))
 
 
 # --- owed reminders ----------------------------------------------------------------------------------------------
@@ -214,7 +220,7 @@ def test_an_upcoming_renewal_is_announced_once(shop: World) -> None:
     charge = "On that day we will charge $29.99 for the period 31 January 2026 to 30 January 2027."
     says = f"renews on 31 January 2026. {charge}"
     assert f"Your subscription to Pro <b> {says}" in _text(mail)
-    assert f"Your subscription to Pro &lt;b&gt; {says}" in _text(mail, "html")
+    assert f"Your subscription to Pro &lt;b&gt; {says}" in _shown(mail)
     assert f"Update your payment method: {PAGE}" in _text(mail).splitlines()
     record = shop.row()["reminder_upcoming"]
     assert (record["period"], record["state"], record["to"]) == ("2026-01-31", "sent", "ann@customer.example")
@@ -242,7 +248,7 @@ def test_a_card_that_expires_before_the_charge_is_told_with_its_month(shop: Worl
         assert shop.remind(f"run-{n}", EARLIER + n * DAY) == "Success"
     [mail] = shop.mails()
     assert mail["Subject"] == "Please update your card for Pro before 31 January 2026"
-    for said in (_text(mail), _text(mail, "html")):
+    for said in (_text(mail), _shown(mail)):
         assert "Visa ending in 4242, is valid until the end of December 2025." in said
         assert "Your next payment is due after that: $29.99 on 31 January 2026." in said
     assert f"Update your payment method: {PAGE}" in _text(mail).splitlines()

@@ -10,41 +10,57 @@ after which Stripe itself does not retry).
 Decision: D31 (DECISIONS.md).
 """
 
-_DECLINED = "the card was declined"
-_GONE = "the card is no longer on file"
-_LIMIT = "the card's limit is used up"
+from renewals.domain.worded import Worded
+
+
+class Why(Worded):
+    """Why a payment was declined, as far as a customer is told. The spelling is a part of a key in the catalogues."""
+
+    DECLINED = "declined", "the card was declined"
+    GONE = "gone", "the card is no longer on file"
+    LIMIT = "limit", "the card's limit is used up"
+    NOT_SUPPORTED = "not_supported", "the card cannot be used for this kind of payment"
+    CURRENCY = "currency", "the card cannot be charged in this currency"
+    EXPIRED = "expired", "the card has expired"
+    NUMBER = "number", "the card's number was not right"
+    INVALID = "invalid", "the card, or the account behind it, is not valid"
+    SECURITY_CODE = "security_code", "the card's security code was not right"
+    FUNDS = "funds", "the card has insufficient funds"
+    CONFIRMATION = "confirmation", "the confirmation with your bank did not succeed"
+    ERROR = "error", "an error happened while the card was processed"
+
 
 _HARD = {
-    "card_not_supported": "the card cannot be used for this kind of payment",
-    "currency_not_supported": "the card cannot be charged in this currency",
-    "expired_card": "the card has expired",
-    "fraudulent": _DECLINED,
-    "highest_risk_level": _DECLINED,
-    "incorrect_number": "the card's number was not right",
-    "invalid_account": "the card, or the account behind it, is not valid",
-    "invalid_expiry_month": _DECLINED,
-    "invalid_expiry_year": _DECLINED,
-    "invalid_number": _DECLINED,
-    "lost_card": _DECLINED,
-    "merchant_blacklist": _DECLINED,
-    "new_account_information_available": _DECLINED,
-    "payment_method_unusable": _GONE,
-    "pickup_card": _DECLINED,
-    "resource_missing": _GONE,
-    "restricted_card": _DECLINED,
-    "revocation_of_all_authorizations": _DECLINED,
-    "revocation_of_authorization": _DECLINED,
-    "stolen_card": _DECLINED,
-    "stop_payment_order": _DECLINED,
-    "transaction_not_allowed": _DECLINED,
+    "card_not_supported": Why.NOT_SUPPORTED,
+    "currency_not_supported": Why.CURRENCY,
+    "expired_card": Why.EXPIRED,
+    "fraudulent": Why.DECLINED,
+    "highest_risk_level": Why.DECLINED,
+    "incorrect_number": Why.NUMBER,
+    "invalid_account": Why.INVALID,
+    "invalid_expiry_month": Why.DECLINED,
+    "invalid_expiry_year": Why.DECLINED,
+    "invalid_number": Why.DECLINED,
+    "lost_card": Why.DECLINED,
+    "merchant_blacklist": Why.DECLINED,
+    "new_account_information_available": Why.DECLINED,
+    "payment_method_unusable": Why.GONE,
+    "pickup_card": Why.DECLINED,
+    "resource_missing": Why.GONE,
+    "restricted_card": Why.DECLINED,
+    "revocation_of_all_authorizations": Why.DECLINED,
+    "revocation_of_authorization": Why.DECLINED,
+    "stolen_card": Why.DECLINED,
+    "stop_payment_order": Why.DECLINED,
+    "transaction_not_allowed": Why.DECLINED,
 }
 _SOFT = {
-    "card_velocity_exceeded": _LIMIT,
-    "incorrect_cvc": "the card's security code was not right",
-    "insufficient_funds": "the card has insufficient funds",
-    "payment_intent_authentication_failure": "the confirmation with your bank did not succeed",
-    "processing_error": "an error happened while the card was processed",
-    "withdrawal_count_limit_exceeded": _LIMIT,
+    "card_velocity_exceeded": Why.LIMIT,
+    "incorrect_cvc": Why.SECURITY_CODE,
+    "insufficient_funds": Why.FUNDS,
+    "payment_intent_authentication_failure": Why.CONFIRMATION,
+    "processing_error": Why.ERROR,
+    "withdrawal_count_limit_exceeded": Why.LIMIT,
 }
 
 # https://docs.stripe.com/declines/card#retrying-issuer-declines
@@ -62,8 +78,13 @@ def is_hard(decline_code: str | None, advice_code: str | None) -> bool:
     return code in _HARD or code.startswith("payment_method")  # a payment method that is gone, or is not a card
 
 
-def in_words(decline_code: str | None) -> str:
-    """Return the words for the customer. As https://docs.stripe.com/declines/codes asks, the words never reveal that a
-    card is reported as stolen or that a payment looks like fraud."""
+def why(decline_code: str | None) -> Why:
+    """Return the reason that the customer is told. As https://docs.stripe.com/declines/codes asks, the reason never
+    reveals that a card is reported as stolen or that a payment looks like fraud."""
     code = decline_code or ""
-    return _HARD.get(code) or _SOFT.get(code) or _DECLINED
+    return _HARD.get(code) or _SOFT.get(code) or Why.DECLINED
+
+
+def in_words(decline_code: str | None) -> str:
+    """Return the reason in the words of operators; customers read the words of their language's catalogue."""
+    return why(decline_code).words

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 
 _ENDING = " ending in "
+_WITHOUT_SPACES = ("ja", "zh")
 
 
 class Words:
@@ -77,6 +78,10 @@ class Words:
             except (KeyError, IndexError, ValueError, AttributeError, TypeError):
                 pass
         return catalogue(area, tags.ENGLISH)[key].format(**values)
+
+    def joined(self, *sentences: str) -> str:
+        """Return a paragraph of sentences. Japanese and Chinese have no space between sentences."""
+        return ("" if self.tag in _WITHOUT_SPACES else " ").join(sentences)
 
     def card(self, name: str) -> str:
         """Return the name of a card, which the ledger holds in English, as "Visa ending in 4242"."""
