@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import batched
 from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -42,6 +43,9 @@ from renewals.runtime.telemetry import Event, Reply, records
 _LARGEST_EVENTS = 20_000
 """The most characters that the events of one record may have. The events of an ordinary record have less than a tenth.
 A call of EventBridge or SQS takes ten events, and may have 1 MB: ten of the largest events fit into a call."""
+
+_TOLD_TOGETHER = 10
+"""Of an item that is told again, this many facts are made into events at once."""
 
 _LARGEST_MESSAGE = 1_000_000
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html names 1 MiB."""
@@ -82,7 +86,9 @@ def _tell_again(event: Event) -> int:
         image = fields({"an image": each}, "an image")
         try:
             news = _reader().news_again(text(image, "table"), fields(image, "item"), span, datetime.now(UTC))
-            events += _made(news)
+            # An item may hold very many facts, more than one write ever tells.
+            for some in batched(news, _TOLD_TOGETHER, strict=False):
+                events += _made([*some])
         except Unreadable as error:
             telemetry.logger().error("unreadable", extra={"error": str(error), "number": number})
     if _not_told([_Found("any", events)]):

@@ -316,6 +316,21 @@ def test_a_span_is_told_again_under_the_same_ids(publisher: Publisher) -> None:
     assert some < kept
 
 
+def test_a_period_with_very_many_facts_is_told_again(publisher: Publisher) -> None:
+    """A period was refunded in eighty small parts. Live, each refund is told by a write of its own; told again, all
+    refunds stand in a single item, and every refund is told."""
+    publisher.shop.subscribe()
+    publisher.shop.run("run-1", NOON)
+    (item,) = publisher.shop.items().values()
+    refund = {"amount": Decimal("0.10"), "state": "refunded", "at": NOON.isoformat(), "by": "ann", "request": "hash"}
+    item["refunds"] = {f"refund_{n}": {**refund, "refund_id": f"re_{n:030}"} for n in range(1, 81)}
+    image = {"table": "renewals", "item": wire(item)}
+    span = {"from": (NOON - DAY).isoformat(), "until": (NOON + DAY).isoformat()}
+    assert publisher.handle({**span, "images": [image]}) == {"told": 81}
+    told = [event["data"]["refund"] for event in publisher.bus.events if event["type"] == "renewal.refunded"]
+    assert told == [f"refund_{n}" for n in range(1, 81)]
+
+
 def test_a_span_that_the_bus_refuses_is_an_error(publisher: Publisher) -> None:
     """The command fails where an event was not taken, and is started again."""
     _months(publisher.shop, months=1)
