@@ -32,9 +32,8 @@ FEW_WAITING = 20
 executions of the worker with the hints of the catch-up. A new event therefore waits behind at most this many messages
 and a page: even if each hint causes a run of the workflow of about four seconds, for about four minutes."""
 
-_PAUSE = 5
-_PAUSES = 60
-"""Before a page, at most this many pauses of _PAUSE seconds are made, five minutes together. The page is then sent in
+_PAUSES = 300
+"""Before a page, at most this many pauses of a second are made, five minutes together. The page is then sent in
 any case: a worker that stands still does not stop the catch-up."""
 
 
@@ -95,7 +94,7 @@ class CatchUp:
         for _ in range(_PAUSES):
             if self.waiting() <= FEW_WAITING or self.seconds_left() < ENOUGH_SECONDS:
                 return
-            self.pause(_PAUSE)
+            self.pause(1)
 
     def _search(self, search: Search) -> list[Search]:
         """Send the events of the next page. Return the rest of the search; empty if the search is complete."""
