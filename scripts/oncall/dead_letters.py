@@ -19,6 +19,7 @@ _ASKS = {
     Asks.RENEW: "renew",
     Asks.REMIND: "remind of",
     Asks.SETTLE_REFUNDS: "look at the refunds of",
+    Asks.CONFIRM: "mail the confirmations owed for changes of",
     Asks.OPEN_CARD_PAGE: "open the card page for",
     Asks.TAKE_CARD: "take a new card for",
     Asks.CONFIRM_ON_SESSION: "confirm the payment of",
@@ -69,6 +70,8 @@ class DeadLetters:
         named = asked.subscription_id
         if not (ID.fullmatch(named) and self._register.row(named)):
             return "not a request, no attempt can succeed: the subscription does not exist"
+        if asked.asks is Asks.CONFIRM:  # names no period
+            return f"a request to {_ASKS[asked.asks]} {named}"
         period = f"period {asked.renewal_date}" if asked.renewal_date else "the due period"
         return f"a request to {_ASKS[asked.asks]} {named}, {period}"
 

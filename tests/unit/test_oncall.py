@@ -12,7 +12,9 @@ import boto3
 import pytest
 from click.testing import CliRunner, Result
 
+from renewals.domain.request import Asks
 from scripts.deployment import Deployment
+from scripts.oncall import dead_letters
 from scripts.oncall.__main__ import main
 from tests.fakes import Cut, World
 from tests.unit.test_subscriptions_command import DEAD, QUEUE, Account, on
@@ -203,6 +205,10 @@ def _letter(**fields: Any) -> str:
             "a request to look at the refunds of sub_1, period 2026-01-31",
         ),
         (
+            _letter(event_type="subscription.confirmation"),
+            "a request to mail the confirmations owed for changes of sub_1",
+        ),
+        (
             '{"subscription_id": "sub_1", "customer',
             "not a request, no attempt can succeed: the message is not a JSON object",
         ),
@@ -223,6 +229,11 @@ def test_a_dead_letter_is_shown_whole_with_what_it_is(
         f"    {what}",
         f"    {json.dumps(body)}",
     ]
+
+
+def test_each_kind_of_request_has_words() -> None:
+    """A dead letter of every kind of request is shown in words."""
+    assert set(dead_letters._ASKS) == set(Asks)
 
 
 def test_the_one_dead_letter_that_is_named_is_deleted(account: _Account, oncall: Any) -> None:
