@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import pytest
 
+from renewals.domain import confirmations
+from renewals.domain.changes import change_from
 from renewals.domain.row_attributes import ROW_ATTRIBUTES
 from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.register import Register
@@ -77,6 +79,14 @@ def test_what_is_created_is_recorded_with_who_did_it(shop: World, run: Any) -> N
     assert (row["amount"], row["status"], row["version"]) == (Decimal("29.99"), "active", Decimal(1))
     [entry], complete = register(shop).timeline(row, UTC)
     assert (entry.text, complete) == ("ann created the subscription.", True)
+
+
+def test_an_import_of_many_rows_mails_nobody(shop: World, run: Any) -> None:
+    """The records of an import ask for no confirmation, and a look at an imported subscription finds none owed."""
+    run(lines(*["2026-03-01"] * 30))
+    records = [change_from(item) for item in shop.dynamodb.items("changes").values()]
+    assert len(records) == 30
+    assert not any(confirmations.may_owe_mail(each, confirmations.CONFIRMATIONS) for each in records)
 
 
 def test_the_same_file_again_is_nothing_to_do(shop: World, run: Any) -> None:
