@@ -14,8 +14,9 @@ _LOCAL = "/_local"
 
 def apply() -> None:
     answer_at(f"{_LOCAL}/receipts/", _led_to_receipt)
-    answer_at(f"{_LOCAL}/account", _led_to_account)
-    answer_at(f"{_LOCAL}/account/", _led_to_account)
+    # The gateway's pages lead back with the id of a session in the query.
+    answer_at(f"{_LOCAL}/account", _led_to_account, with_query=True)
+    answer_at(f"{_LOCAL}/account/", _led_to_account, with_query=True)
 
 
 async def _led_to_receipt(_method: str, path: str, _body: bytes) -> Answer:
@@ -30,7 +31,8 @@ async def _led_to_account(_method: str, path: str, _body: bytes) -> Answer:
 
 
 def _led_to(api: str, path: str) -> Answer:
-    return 307, {"Location": f"{api}/prod{quote(path.removeprefix(_LOCAL))}"}, b""
+    path, mark, query = path.removeprefix(_LOCAL).partition("?")
+    return 307, {"Location": f"{api}/prod{quote(path)}{mark}{query}"}, b""
 
 
 def _api_with(path: str) -> str:

@@ -86,10 +86,16 @@ def close_links(register: Register, row: Row, now: datetime) -> None:
     register.edit(row, changes, ChangeKind.SIGNED_OUT, AskedBy(CUSTOMER, now))
 
 
+def hand_over_work(register: Register, row: Row, today: date) -> bool:
+    """Send the row's work, if any, to the queue of renewals. Returns whether the row has work."""
+    has_work = register.has_work(row, today)
+    if has_work:
+        _hand_over(row)
+    return has_work
+
+
 def _act(register: Register, row: Row, action: Action, today: date, now: datetime) -> None:
-    done = register.act(row, action, today, AskedBy(CUSTOMER, now))
-    if register.has_work(done, today):
-        _hand_over(done)
+    hand_over_work(register, register.act(row, action, today, AskedBy(CUSTOMER, now)), today)
 
 
 def _hand_over(row: Row) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -31,15 +32,21 @@ class Answer:
     location: str = ""
     session: str | None = None
 
-    def reply(self, style_hash: str) -> Reply:
-        """Return the answer as a proxy reply. style_hash: the hash of the pages' only style sheet."""
+    def reply(self, style_hash: str, hosted: Iterable[str]) -> Reply:
+        """Return the answer as a proxy reply.
+
+        Args:
+            style_hash: the hash of the pages' only style sheet.
+            hosted: the origins of the gateway's pages, to which a form may lead.
+        """
         headers = {
             "Content-Type": "text/html; charset=utf-8",
             "Content-Language": self.language,
             "Cache-Control": "no-store",
-            # No script, image, font or frame is ever loaded, no page can frame ours, and forms stay on our own host.
-            "Content-Security-Policy": f"default-src 'none'; style-src '{style_hash}'; form-action 'self'; "
-            "base-uri 'none'; frame-ancestors 'none'",
+            # No script, image, font or frame is ever loaded, and no page can frame ours. Forms stay on our own host,
+            # and may lead on to the gateway's pages.
+            "Content-Security-Policy": f"default-src 'none'; style-src '{style_hash}'; base-uri 'none'; "
+            f"frame-ancestors 'none'; form-action {' '.join(("'self'", *hosted))}",
             "X-Frame-Options": "DENY",
             "X-Content-Type-Options": "nosniff",
             # Other sites never see our addresses, which may hold a token. With "no-referrer" browsers would hide the

@@ -18,20 +18,21 @@ from datetime import datetime, timedelta
 from functools import cache
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from customer_page import acting, looking, pages
+from customer_page import acting, hosted, looking, pages
 from customer_page.answers import SESSION_SECONDS, Answer, see_other
 from customer_page.pages import Change, Pages
 from customer_page.request import Refused, Request, language_of, read
+from renewals.domain.customer_request import CustomerOutcome, Refusal
 from renewals.domain.dunning import Dunning
 from renewals.domain.errors import BadRow, Collision, TryAgain, repeat_while_outdated
 from renewals.domain.item_values import text
+from renewals.domain.request import Asks
 from renewals.domain.transitions import Action, NotAllowed
 from renewals.language import words
-from renewals.ledger import account_links, receipt_links
+from renewals.ledger import account_links, card_pages, receipt_links
 from renewals.ledger.account_links import Account, Grant, Keys, Power, Purpose
 from renewals.ledger.receipt_links import LinkKey
 from renewals.ledger.register import Register
@@ -44,6 +45,11 @@ from renewals.runtime.telemetry import Event, Reply
 
 _LOOKS = 4
 """How many times a change is tried if other changes keep coming first."""
+
+_OVERVIEW = "overview"
+_NEW_CARD = "new-card"
+_WAY_BACK = timedelta(hours=3)
+"""For how long a customer may come back from a page of the gateway, which is open for an hour."""
 
 
 class _Gone(Exception):  # noqa: N818
@@ -75,14 +81,14 @@ def handler(event: Event, _context: Any) -> Reply:
     answer = _answer(event)
     told = {"method": event.get("httpMethod"), "route": _route(event), "status": int(answer.status)}
     telemetry.logger().info("answered", extra=told)
-    return answer.reply(pages.style_hash())
+    return answer.reply(pages.style_hash(), hosted.origins())
 
 
 def _answer(event: Event) -> Answer:
     stranger = _pages(language_of(event))
     try:
         with transient_aws_errors_as(TryAgain):
-            request = read(event, urlsplit(setting("ACCOUNT_URL")).netloc)
+            request = read(event, setting("ACCOUNT_URL"))
             return _answered(request, stranger)
     except Refused as refusal:
         gone = refusal.status is HTTPStatus.NOT_FOUND
@@ -109,6 +115,8 @@ def _answered(request: Request, stranger: Pages) -> Answer:
         return stranger.notice(notice)
     if (request.method, name) == ("GET", Purpose.LINK):
         return _link(token)
+    if (request.method, name) == ("GET", _NEW_CARD):
+        return _back_with_card(request, token)
     route = _ROUTES.get((request.method, request.path))
     if route is None:
         raise Refused(HTTPStatus.NOT_FOUND)
@@ -125,7 +133,7 @@ def _begin_session(request: Request) -> Answer:
     expires = min(visit.moment.wall + timedelta(seconds=SESSION_SECONDS), visit.grant.expires)
     account = Account.of_row(visit.row)
     session = account_links.token(_keys().current, Purpose.SESSION, account, visit.grant.power, expires)
-    return see_other("overview", session)
+    return see_other(_OVERVIEW, session)
 
 
 def _overview(request: Request) -> Answer:
@@ -141,11 +149,11 @@ def _ask_to_cancel(request: Request) -> Answer:
     register, row, today = _register(), visit.row, visit.moment.today
     action = looking.cancellation_of(row, today)
     if action is None:
-        return see_other("overview")
+        return see_other(_OVERVIEW)
     try:
         ends_on = looking.end_if_canceled(register, row, today, action)
     except BadRow:
-        return visit.pages.notice(pages.NOT_NOW, back=True)
+        return visit.pages.notice(pages.NOT_NOW, back=_OVERVIEW)
     seen = looking.look(register, row, today, _dunning())
     expected = acting.expected_of_cancellation(row, action, ends_on, settling=seen.settling is not None)
     at_end = action is Action.CANCEL_AT_PERIOD_END and ends_on > today
@@ -158,11 +166,11 @@ def _ask_to_resume(request: Request) -> Answer:
     visit = _full_visit(request)
     today = visit.moment.today
     if not looking.can_resume(visit.row, today):
-        return see_other("overview")
+        return see_other(_OVERVIEW)
     try:
         charge = looking.charge_if_resumed(_register(), visit.row, today)
     except BadRow:
-        return visit.pages.notice(pages.NOT_NOW, back=True)
+        return visit.pages.notice(pages.NOT_NOW, back=_OVERVIEW)
     expected, said = acting.expected_of_resumption(visit.row, charge), visit.pages.resume_words(charge, today)
     change = Change("resume", expected, "page.resume_title", "page.resume_button", "page.back", said)
     return visit.pages.confirm(change, visit.form)
@@ -182,16 +190,16 @@ def _changed(request: Request, change: Callable[[Register, Row, Any, datetime, s
     def looked_at() -> Answer:
         visit = _full_visit(request)  # anew at each look: the links may have been closed meanwhile
         if not _is_of_session(request):
-            return visit.pages.notice(pages.STALE, back=True)
+            return visit.pages.notice(pages.STALE, back=_OVERVIEW)
         try:
             expected = request.form.get("expected", "")
             change(_register(), visit.row, visit.moment.today, visit.moment.now, expected)
         except acting.PageOutdated:
-            return visit.pages.notice(pages.STALE, back=True)
+            return visit.pages.notice(pages.STALE, back=_OVERVIEW)
         except (NotAllowed, BadRow) as error:
             telemetry.logger().info("not changed", extra={"reason": str(error)})
-            return visit.pages.notice(pages.NOT_NOW, back=True)
-        return see_other("overview")
+            return visit.pages.notice(pages.NOT_NOW, back=_OVERVIEW)
+        return see_other(_OVERVIEW)
 
     return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
 
@@ -200,11 +208,76 @@ def _sign_out_everywhere(request: Request) -> Answer:
     def looked_at() -> Answer:
         visit = _full_visit(request)
         if not _is_of_session(request):
-            return visit.pages.notice(pages.STALE, back=True)
+            return visit.pages.notice(pages.STALE, back=_OVERVIEW)
         acting.close_links(_register(), visit.row, visit.moment.now)
         return see_other("closed", session="")
 
     return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
+
+
+def _new_card(request: Request) -> Answer:
+    """Lead the customer to the gateway's page for a new card."""
+
+    def looked_at() -> _Visit | None:
+        visit = _full_visit(request)
+        counted = card_pages.count(aws.dynamodb(), setting("DYNAMODB_TABLE"), visit.row, visit.moment.wall.date())
+        return visit if counted else None
+
+    visit = _full_visit(request)
+    if not _is_of_session(request):
+        return visit.pages.notice(pages.STALE, back=_OVERVIEW)
+    if repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription")) is None:
+        return visit.pages.notice(pages.CARD_LIMIT, back=_OVERVIEW)
+    account, expires = Account.of_row(visit.row), visit.moment.wall + _WAY_BACK
+    token = account_links.token(_keys().current, Purpose.RETURN, account, Power.FULL, expires)
+    _, url = hosted.ask(visit.row, Asks.OPEN_CARD_PAGE, return_url=f"{request.address}/{_NEW_CARD}/{token}")
+    return _led_to(url, visit)
+
+
+def _led_to(url: str, visit: _Visit) -> Answer:
+    if not url:
+        return visit.pages.notice(pages.NOT_NOW, back=_OVERVIEW)
+    if not hosted.is_hosted(url):
+        telemetry.logger().error("the gateway's page has an unexpected host")
+        return visit.pages.notice(pages.NOT_NOW, back=_OVERVIEW)
+    return see_other(url)
+
+
+def _back_with_card(request: Request, token: str) -> Answer:
+    """Take the card that the customer has saved at the gateway's page. The token only says whose the card is: the
+    gateway says whether a card was saved, and for whom."""
+    visit = _visit(Purpose.RETURN, token)
+    session = hosted.session_in(request.gateway_session)
+    back = f"../{_OVERVIEW}" if _has_session(request, visit) else ""
+    if not session:
+        return visit.pages.notice(pages.CARD_NOT_SAVED, back)
+    outcome, _ = hosted.ask(visit.row, Asks.TAKE_CARD, session=session)
+    notice = _CARD_NOTICES.get(outcome, pages.NOT_NOW)
+    if outcome is CustomerOutcome.CARD_TAKEN:
+        row = _row(visit.grant.subscription_id) or visit.row
+        if acting.hand_over_work(_register(), row, visit.moment.today):
+            notice = pages.CARD_SAVED_RETRIED
+    return visit.pages.notice(notice, back)
+
+
+def _has_session(request: Request, visit: _Visit) -> bool:
+    """Whether the browser has a session of the same subscription."""
+    try:
+        return _visit(Purpose.SESSION, request.session).grant.subscription_id == visit.grant.subscription_id
+    except _Gone:
+        return False
+
+
+_CARD_NOTICES: dict[CustomerOutcome | Refusal, pages.Notice] = {
+    CustomerOutcome.CARD_TAKEN: pages.CARD_SAVED,
+    Refusal.SESSION_USED: pages.CARD_SAVED,  # the gateway's event came first, or the customer has reloaded the page
+    Refusal.SESSION_OPEN: pages.CARD_NOT_SAVED,
+    Refusal.SESSION_EXPIRED: pages.CARD_NOT_SAVED,
+    Refusal.SESSION_UNKNOWN: pages.CARD_NOT_SAVED,
+    Refusal.SESSION_FOREIGN: pages.CARD_NOT_SAVED,
+    Refusal.SESSION_OLDER: pages.CARD_OLDER,
+    Refusal.CARD_UNUSABLE: pages.CARD_UNUSABLE,
+}
 
 
 def _sign_out(_request: Request) -> Answer:
@@ -215,7 +288,8 @@ _NOTICES = {"": pages.HOME, "closed": pages.CLOSED, "signed-out": pages.SIGNED_O
 
 _ROUTES: dict[tuple[str, str], Callable[[Request], Answer]] = {
     ("POST", "session"): _begin_session,
-    ("GET", "overview"): _overview,
+    ("GET", _OVERVIEW): _overview,
+    ("POST", _NEW_CARD): _new_card,
     ("GET", "cancel"): _ask_to_cancel,
     ("POST", "cancel"): _cancel,
     ("GET", "resume"): _ask_to_resume,

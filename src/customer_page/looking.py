@@ -101,6 +101,12 @@ class Seen:
         return can_resume(self.row, self.today)
 
     @property
+    def can_change_card(self) -> bool:
+        """Whether the subscription can have another card."""
+        standing = transitions.state(self.row, self.today)
+        return standing not in (None, Standing.CANCELED, Standing.ENDED)
+
+    @property
     def can_cancel(self) -> bool:
         """Whether the customer may cancel the subscription."""
         return cancellation_of(self.row, self.today) is not None

@@ -66,6 +66,12 @@ HOME = Notice(HTTPStatus.OK, "page.home_title", "page.home_text")
 GONE = Notice(HTTPStatus.NOT_FOUND, "page.gone_title", "page.gone_text")
 STALE = Notice(HTTPStatus.CONFLICT, "page.stale_title", "page.stale_text")
 NOT_NOW = Notice(HTTPStatus.CONFLICT, "page.not_now_title", "page.not_now_text")
+CARD_SAVED = Notice(HTTPStatus.OK, "page.card_saved_title", "page.card_saved_text")
+CARD_SAVED_RETRIED = Notice(HTTPStatus.OK, "page.card_saved_title", "page.card_saved_retried_text")
+CARD_NOT_SAVED = Notice(HTTPStatus.OK, "page.card_not_saved_title", "page.card_not_saved_text")
+CARD_UNUSABLE = Notice(HTTPStatus.CONFLICT, "page.card_not_saved_title", "page.card_unusable_text")
+CARD_OLDER = Notice(HTTPStatus.CONFLICT, "page.card_not_saved_title", "page.card_older_text")
+CARD_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.card_not_saved_title", "page.card_limit_text")
 CLOSED = Notice(HTTPStatus.OK, "page.closed_title", "page.closed_text")
 SIGNED_OUT = Notice(HTTPStatus.OK, "page.signed_out_title", "page.signed_out_text")
 
@@ -106,8 +112,8 @@ class Pages:
     words: Words
     seller: str
 
-    def notice(self, notice: Notice, *, back: bool = False) -> Answer:
-        """Show a notice. back: whether the page leads back to the subscription."""
+    def notice(self, notice: Notice, back: str = "") -> Answer:
+        """Show a notice. back: the way back to the subscription; empty without a session."""
         return self._page("notice.html", notice.status, title=notice.title, text=notice.text, back=back)
 
     def link(self, row: Row, token: str) -> Answer:
@@ -140,6 +146,7 @@ class Pages:
             form=form,
             can_cancel=seen.can_cancel,
             can_resume=seen.can_resume,
+            can_change_card=seen.can_change_card,
         )
 
     def confirm(self, change: Change, form: str) -> Answer:

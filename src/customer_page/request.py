@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
+from renewals.domain.customer_request import SESSION
 from renewals.domain.errors import RenewalError
 from renewals.runtime import request_path
 from renewals.runtime.telemetry import Event
@@ -43,6 +44,8 @@ class Request:
         path: the path below /account, without a slash at its begin: "link/TOKEN".
         session: the value of the session's cookie; empty without a cookie.
         form: the fields of the form; empty for GET.
+        gateway_session: the parameter `session` of the address, which the gateway adds on the way back.
+        address: the address of the pages: https://.../account.
         language: the first language that the browser asks for; empty if the browser names no language.
     """
 
@@ -50,6 +53,8 @@ class Request:
     path: str
     session: str
     form: Mapping[str, str]
+    gateway_session: str
+    address: str
     language: str
 
 
@@ -60,13 +65,12 @@ def language_of(event: Event) -> str:
     return asked if plain and len(asked) <= _LONGEST_LANGUAGE else ""
 
 
-def read(event: Event, own_host: str) -> Request:
+def read(event: Event, own_address: str) -> Request:
     """Read a request.
 
     Args:
         event: of an API Gateway proxy.
-        own_host: the host of the pages' own address, beside the host that the request was sent to; a proxy in front of
-            the API may change the latter.
+        own_address: the address of the pages on a domain of the team's own; empty for the API's own address.
 
     Raises:
         Refused: the request does not come from one of the pages, or is no request of a browser.
@@ -77,13 +81,17 @@ def read(event: Event, own_host: str) -> Request:
     headers, method = _headers(event), str(event.get("httpMethod"))
     form: Mapping[str, str] = {}
     if method == "POST":
-        if not _is_from_own_page(headers, own_host):
+        if not _is_from_own_page(headers, urlsplit(own_address).netloc):
             raise Refused(HTTPStatus.FORBIDDEN)
         form = _form(event, headers)
     elif method != "GET":
         raise Refused(HTTPStatus.METHOD_NOT_ALLOWED)
     session = _cookies(event).get(COOKIE, "")
-    return Request(method, path.removeprefix(_ROOT).removeprefix("/"), session, form, language_of(event))
+    host = str(request_path.part(event, "requestContext").get("domainName") or headers.get("host", ""))
+    address = own_address or f"https://{host}{request_path.base(event, path)}{_ROOT}"
+    given = str(request_path.part(event, "queryStringParameters").get(SESSION, ""))
+    below = path.removeprefix(_ROOT).removeprefix("/")
+    return Request(method, below, session, form, given, address, language_of(event))
 
 
 def _headers(event: Event) -> dict[str, str]:

@@ -103,6 +103,26 @@ def test_a_declined_customer_cancels_from_the_mail(shop: Shop, browser: Chrome, 
     assert "Content Security Policy" not in log
 
 
+def test_a_declined_customer_gives_a_new_card_from_the_mail(shop: Shop, browser: Chrome, tmp_path: Path) -> None:
+    """From the mail about a declined card: link, button, the gateway's page, a good card; and the past due payment is
+    charged and receipted."""
+    subscriber = shop.subscribe(card="pm_card_chargeCustomerFail")
+    shop.renew(subscriber)
+    browser.get(_mailed_link(shop, subscriber))
+    _press(browser, "Continue")
+    _press(browser, "Update payment method")
+    assert browser.current_url.startswith(shop.stack.gateway_url)
+    browser.find_element(By.CSS_SELECTOR, "button").send_keys(Keys.ENTER)
+    WebDriverWait(browser, 20).until(lambda now: "/account/new-card/" in now.current_url)
+    assert "trying to collect the payment that is past due" in _text(browser)
+    _look(browser, "card", tmp_path)
+    shop.ends(subscriber, 2)
+    _press(browser, "Back to my subscription")
+    assert "Active" in _text(browser)
+    assert "Receipt of" in _text(browser)
+    assert len(shop.charges(subscriber, status="succeeded")) == 1
+
+
 def test_an_active_customer_cancels_and_resumes(shop: Shop, browser: Chrome, tmp_path: Path) -> None:
     """An active customer cancels at the end of the period and resumes; after signing out everywhere, the link of the
     mail opens nothing."""

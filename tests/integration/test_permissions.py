@@ -506,6 +506,15 @@ def page_resume(deployed: Deployed) -> Iterator[Answer]:
         yield customer.press("resume")
 
 
+def page_opens_card_page(deployed: Deployed) -> Iterator[Answer]:
+    """Open the gateway's page for a new card, which ProcessPayment does."""
+    customer = OnThePage(deployed, deployed.shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat()))
+    for _ in range(2):
+        asked = customer.send("GET", "overview")
+        form = re.findall(r'name="form" value="([^"]*)"', asked.reply["body"])[0]
+        yield customer.send("POST", "new-card", {"form": form})
+
+
 def page_hands_over(deployed: Deployed) -> Iterator[Answer]:
     """Resume a suspended subscription, which is due: the change always stands, and the renewal goes to the queue if
     permitted."""
@@ -892,6 +901,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("CustomerPageRole", "dynamodb:PutItem", "table/<Changes>"): page_cancel,
     Grant("CustomerPageRole", "dynamodb:PutItem", "table/<Renewals>"): page_resume,
     Grant("CustomerPageRole", "sqs:SendMessage", "<RenewalQueue>"): page_hands_over,
+    Grant("CustomerPageRole", "lambda:InvokeFunction", "function:<ProcessPayment>"): page_opens_card_page,
     Grant("RenewalSweepRole", "dynamodb:Scan", "table/<Subscriptions>"): sweep_read({"kind": "segment", "of": "0"}),
     Grant("RenewalSweepRole", "dynamodb:Query", "table/<Subscriptions>/index/renewal-date-index"): sweep_read(
         {"kind": "date", "of": "2020-01-31"}

@@ -1,15 +1,17 @@
 """The customer page as a browser meets it: requests in, pages out, over AWS in memory."""
 
 import html
+import io
 import json
 import re
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -17,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from customer_page import app
+from renewals.domain.customer_request import CustomerRequest
 from renewals.ledger import account_links
 from renewals.ledger.account_links import Account, Power, Purpose
 from renewals.ledger.receipt_links import named
@@ -37,6 +40,8 @@ SETTINGS = {
     "RECEIPT_LINKS_URL": LINKS,
     "RENEWAL_QUEUE_URL": "queue",
     "ACCOUNT_URL": f"https://{HOST}/prod/account",
+    "PAYMENT_GATEWAY_ENDPOINT": "https://gateway.example",
+    "PROCESS_PAYMENT_FUNCTION": "process-payment",
     "SELLER_NAME": "Example Shop",
     "DUNNING_DAYS": "1,3,5,7",
     "DUNNING_ENDS_AS": "canceled",
@@ -56,7 +61,7 @@ class Page:
         assert all(isinstance(each, str) for values in self.headers.values() for each in values)
         policy = self.header("Content-Security-Policy")
         assert policy.startswith("default-src 'none'; style-src 'sha256-")
-        assert policy.endswith("; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+        assert policy.endswith("; base-uri 'none'; frame-ancestors 'none'; form-action 'self' https://gateway.example")
         assert self.header("X-Frame-Options") == "DENY"
         assert self.header("Referrer-Policy") == "same-origin"
         assert self.header("X-Content-Type-Options") == "nosniff"
@@ -116,6 +121,15 @@ class Visitor:
         self.queued += [json.loads(entry["MessageBody"]) for entry in q["Entries"]]
         return {}
 
+    def invoke(self, **q: Any) -> dict[str, Any]:
+        """Call ProcessPayment, with the gateway of the shop behind it."""
+        if self.trouble is not None:
+            raise self.trouble
+        assert q["FunctionName"] == "process-payment"
+        asked = CustomerRequest.from_fields(json.loads(q["Payload"])["customer_request"])
+        reply = self.shop.ask(asked, self.now)
+        return {"Payload": io.BytesIO(json.dumps(reply).encode())}
+
     # What a browser does
 
     def event(self, method: str, path: str, body: str = "", **headers: str) -> dict[str, Any]:
@@ -123,10 +137,12 @@ class Visitor:
         if method == "POST":
             sent |= {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"https://{HOST}"}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        path, _, query = path.partition("?")
         rest = path.removeprefix("/account/")
         return {
             "httpMethod": method,
             "path": path,
+            "queryStringParameters": dict(parse_qsl(query)) or None,
             "resource": "/account/{path+}" if rest != path else "/account",
             "pathParameters": {"path": rest} if rest != path else None,
             "headers": sent,
@@ -181,6 +197,7 @@ def visiting(shop: World) -> Iterator[Visitor]:
         patch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
         patch.setattr(aws, "secrets_manager", lambda: made)
         patch.setattr(aws, "sqs", lambda: made)
+        patch.setattr(aws, "patient_functions", lambda: made)
         patch.setattr(clock, "current", current)
         patch.setattr(telemetry, "count", made.counted.append)
         for each in caches:
@@ -495,6 +512,114 @@ def test_a_refused_payment_is_explained(visitor: Visitor, shop: World) -> None:
     shop.execute({name: queued[name] for name in ("amount", "renewal_date")}, "run-9", NOON + LATER)
     assert shop.row()["status"] == "canceled"
     assert shop.gateway.charges == []
+
+
+def _opened(visitor: Visitor) -> str:
+    """Press the button for a new card; return the id of the gateway's session."""
+    opened = visitor.post("new-card", visitor.get("overview").fields)
+    assert (opened.status, opened.header("Location").rpartition("/")[0]) == (303, "https://gateway.example/pay")
+    return opened.header("Location").rpartition("/")[2]
+
+
+def _back(visitor: Visitor, address: str) -> Page:
+    """Come back from the gateway's page."""
+    assert address.startswith(f"https://{HOST}/prod/account/new-card/")
+    return visitor.get(address.removeprefix(f"https://{HOST}/prod/account/"))
+
+
+def test_a_new_card_is_taken_and_what_is_past_due_is_tried_at_once(visitor: Visitor, shop: World) -> None:
+    """A declined customer presses the button, saves a card at the gateway's page, and comes back: the card is taken,
+    the past due payment goes to the queue, and is paid. The reloaded page does nothing more."""
+    shop.edit(renewal_date="2026-01-31", payment_method="pm_declined")
+    shop.run()
+    visitor.now = NOON + LATER
+    visitor.sign_in()
+    address = shop.gateway.give_card(_opened(visitor), "pm_new", visitor.now)
+    page = _back(visitor, address)
+    assert (page.status, shop.row()["payment_method"]) == (200, "pm_new")
+    assert "trying to collect the payment that is past due" in page.text
+    assert 'href="../overview"' in page.html
+    [queued] = visitor.queued
+    shop.execute({name: queued[name] for name in ("amount", "renewal_date")}, "run-2", NOON + 2 * LATER)
+    assert (shop.row()["status"], len(shop.gateway.charges)) == ("active", 1)
+    assert _back(visitor, address).text.startswith("Example Shop Your payment method is updated")
+    assert len(visitor.queued) == 1
+
+
+def test_the_way_back_works_without_a_cookie(visitor: Visitor, shop: World) -> None:
+    """A customer who comes back without a session, as in another browser, has the card taken all the same, and gets no
+    session."""
+    visitor.sign_in()
+    address = shop.gateway.give_card(_opened(visitor))
+    visitor.session = ""
+    page = _back(visitor, address)
+    assert (page.status, shop.row()["payment_method"], visitor.session) == (200, "pm_new", "")
+    assert "overview" not in page.html
+
+
+def test_of_the_way_back_only_the_gateway_is_believed(visitor: Visitor, shop: World) -> None:
+    """A session that is open, unknown, foreign or no session takes no card; nor does a token that is not ours or has
+    expired."""
+    visitor.sign_in()
+    session = _opened(visitor)
+    back = shop.gateway.pages[session].cancel_url.removeprefix(f"https://{HOST}/prod/account/")
+    for query in ("", "?session=", f"?session={session}", "?session=cs_unknown", "?session=../x", "?other=1"):
+        page = visitor.get(f"{back}{query}")
+        assert (page.status, "was not changed" in page.text) == (200, True), query
+    shop.gateway.give_card(session)
+    metadata = dict(shop.gateway.sessions[session].metadata) | {"subscription_id": "sub_2"}
+    shop.gateway.sessions["cs_foreign"] = replace(shop.gateway.sessions[session], metadata=metadata)
+    assert "was not changed" in visitor.get(f"{back}?session=cs_foreign").text
+    assert visitor.get(f"{back}x?session={session}").status == 404
+    visitor.now += timedelta(hours=3)
+    assert visitor.get(f"{back}?session={session}").status == 404
+    assert shop.row()["payment_method"] == "pm_ok"
+
+
+def test_a_card_page_is_opened_five_times_a_day(visitor: Visitor, shop: World) -> None:
+    """The sixth card page of a day is refused, and the next day has five again."""
+    visitor.sign_in()
+    for _ in range(5):
+        _opened(visitor)
+    refused = visitor.post("new-card", visitor.get("overview").fields)
+    assert refused.status == 429
+    assert "five times a day" in refused.text
+    assert len(shop.gateway.pages) == 5
+    visitor.now += DAY
+    visitor.sign_in()
+    _opened(visitor)
+    assert shop.row()["card_pages"] == "2026-02-01/1"
+
+
+def test_a_card_page_needs_the_form_and_the_full_power(visitor: Visitor, shop: World) -> None:
+    """Without the form's token, with a receipt's link, or for an ended subscription, no gateway's page is opened."""
+    visitor.sign_in()
+    assert visitor.post("new-card", {"form": "x"}).status == 409
+    visitor.sign_in(Power.SEE)
+    assert visitor.post("new-card", {"form": account_links.form_token("a key", visitor.session)}).status == 404
+    visitor.sign_in()
+    form = visitor.get("overview").fields
+    shop.edit(status="canceled")
+    assert "new-card" not in visitor.get("overview").html
+    assert visitor.post("new-card", form).status == 409
+    assert shop.gateway.pages == {}
+
+
+def test_trouble_at_the_gateway_changes_nothing(visitor: Visitor, shop: World) -> None:
+    """If ProcessPayment does not answer, or answers with an address that is not the gateway's, the customer is told
+    that nothing was changed."""
+    visitor.sign_in()
+    form = visitor.get("overview").fields
+    visitor.trouble = EndpointConnectionError(endpoint_url="https://lambda.example")
+    assert visitor.post("new-card", form).status == 409
+    visitor.trouble = None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAYMENT_GATEWAY_ENDPOINT", "https://api.stripe.com")
+        reply = app.handler(visitor.event("POST", "/account/new-card", urlencode(form)), None)
+        assert reply["statusCode"] == 409
+        policy = reply["multiValueHeaders"]["Content-Security-Policy"][0]  # type: ignore[index]
+    assert policy.endswith("form-action 'self' https://checkout.stripe.com https://hooks.stripe.com")
+    assert shop.row()["payment_method"] == "pm_ok"
 
 
 def test_receipts_are_listed_with_their_links(visitor: Visitor, shop: World) -> None:

@@ -596,6 +596,8 @@ def test_functions_get_their_settings() -> None:
             "RECEIPT_LINK_KEY_ARN": "<ReceiptLinkKey.Id>",
             "RECEIPT_LINKS_URL": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod/receipts",
             "ACCOUNT_URL": "",
+            "PAYMENT_GATEWAY_ENDPOINT": "https://api.stripe.com",
+            "PROCESS_PAYMENT_FUNCTION": "<ProcessPayment>",
             "SELLER_NAME": "Example Ltd",
             "DUNNING_DAYS": "1,3,5,7",
             "DUNNING_ENDS_AS": "canceled",

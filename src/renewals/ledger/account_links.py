@@ -60,6 +60,8 @@ class Purpose(StrEnum):
 
     LINK = "link"
     SESSION = "session"
+    RETURN = "return"
+    """The way back from a page of the gateway, also without the cookie of a session."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _CONNECT_SECONDS, _READ_SECONDS = 2, 4
 # The workflow's worst case is 219 seconds.
 _WORKFLOW_SECONDS = 225
+# API Gateway waits 29 seconds for the function that waits for a function.
+_ANSWER_SECONDS = 22
 
 
 @cache
@@ -83,6 +85,13 @@ def events() -> Any:
 def functions() -> Any:
     """Return the client of Lambda, with which a function hands work on to itself."""
     return _client("lambda", tries=3)
+
+
+@cache
+def patient_functions() -> Any:
+    """Return the client of Lambda that waits for a function's answer. The client never repeats a call: the function may
+    have acted."""
+    return _client("lambda", tries=1, read_seconds=_ANSWER_SECONDS)
 
 
 @cache
