@@ -36,13 +36,20 @@ def _power(shop: World, token: str) -> Power | None:
 
 @pytest.mark.parametrize("card", ["pm_declined", "pm_3ds"])
 def test_a_mail_about_a_refused_payment_leads_to_the_page(shop: World, card: str) -> None:
-    """The mail about a refused payment has a link with the full power, also in plain text, which outlasts the
+    """The mail about a refused payment has links with the full power, also in plain text, which outlast the
     dunning."""
     shop.subscribe(payment_method=card)
     shop.run()
     tokens = _tokens(shop)
-    assert len(tokens) == 2
+    assert len(tokens) >= 2
     assert {_power(shop, token) for token in tokens} == {Power.FULL}
+
+
+def test_a_receipt_leads_to_the_page_with_the_lesser_power(shop: World) -> None:
+    """The links of a receipt's mail can look and change nothing: customers forward receipts."""
+    shop.subscribe()
+    shop.run()
+    assert {_power(shop, token) for token in _tokens(shop)} == {Power.SEE}
 
 
 def test_a_reminder_leads_to_the_page(shop: World) -> None:
