@@ -1,7 +1,9 @@
 """Run the unit tests in two processes, each with its own files: `python -m tests.unit`, which `make unit` calls.
 
 `python -m tests.unit COMMAND...` runs a further command of pytest at the same time: `make test` names the command of
-the integration tests. The unit tests then give way (`nice`), and use the times in which integration tests wait.
+the integration tests. The unit tests then give way (`nice`), and use the times in which integration tests wait. Each
+process then begins some seconds after the process before: on a fresh clone the first process to import a package
+compiles the package for all, and processes that begin together all compile the same.
 """
 
 import re
@@ -19,7 +21,7 @@ OF_THE_FIRST = frozenset(
         "alarms api_document attribute_values audit audit_dependencies bank between_runs catch_up charge"
         " clock crashes currencies documents ends import_rows local_stack mail_feedback mailbox metrics model"
         " moves odd_orders offers pauses printable reasons receipt_numbers receipt_pdf receipt_places receipts"
-        " refund_events reminders renewal_history rules starvation steps sweep telemetry timeline unit_processes"
+        " refund_events reminders renewal_history rules spans starvation steps sweep telemetry timeline unit_processes"
         " ways_out webhook webhook_handler workflows"
     ).split()
 )
@@ -27,6 +29,9 @@ OF_THE_FIRST = frozenset(
 Files with the same costly imports stand in the same process."""
 PLUGINS = ["-p", "no:xdist", "-p", "no:schemathesis", "-p", "no:anyio"]
 """Plugins of pytest that no unit test uses take a second of each process."""
+
+APART = 12
+"""The seconds between the beginnings of two processes of `make test`."""
 
 _PROGRESS = re.compile(r"[.FEsxX]+ +\[ *\d+%\]\n")
 _COUNTED = re.compile(r"(\d+) ([a-z]+)")
@@ -40,11 +45,14 @@ def shares() -> list[list[str]]:
     return found
 
 
-def run(commands: Sequence[Sequence[str]]) -> int:
-    """Run pytest by each command at the same time, and print one last line for all. Returns 1 where any is red."""
+def run(commands: Sequence[Sequence[str]], apart: float = 0) -> int:
+    """Run pytest by each command at the same time, and print one last line for all. Returns 1 where any is red.
+
+    apart: the seconds between the beginnings of two commands.
+    """
     began = time.monotonic()
     with ThreadPoolExecutor(len(commands)) as pool:
-        ran = list(pool.map(_run, commands))
+        ran = list(pool.map(_run, commands, (number * apart for number in range(len(commands)))))
     counts = Counter[str]()
     for _, last in ran:
         counts.update({outcome: int(number) for number, outcome in _COUNTED.findall(last.partition(" in ")[0])})
@@ -53,8 +61,10 @@ def run(commands: Sequence[Sequence[str]]) -> int:
     return int(any(status != 0 or "passed" not in last for status, last in ran))
 
 
-def _run(command: Sequence[str]) -> tuple[int, str]:
-    """Print lines of progress as they come, and all else in one piece. Returns the exit status and the last line."""
+def _run(command: Sequence[str], after: float) -> tuple[int, str]:
+    """Wait for `after` seconds, and run a command. Lines of progress are printed as they come, and all else in one
+    piece. Returns the exit status and the last line."""
+    time.sleep(after)
     held: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         for line in process.stdout or ():
@@ -67,10 +77,10 @@ def _run(command: Sequence[str]) -> tuple[int, str]:
 
 
 def commands(beside: Sequence[str]) -> list[list[str]]:
-    """The commands that run the unit tests, and the command that runs at the same time, if there is such a command."""
+    """Return the command that runs at the same time, if there is such a command, and the commands of the unit tests."""
     unit = [[sys.executable, "-m", "pytest", *PLUGINS, *files] for files in shares()]
-    return [*(["nice", "-n", "10", *each] for each in unit), list(beside)] if beside else unit
+    return [list(beside), *(["nice", "-n", "10", *each] for each in unit)] if beside else unit
 
 
 if __name__ == "__main__":
-    sys.exit(run(commands(sys.argv[1:])))
+    sys.exit(run(commands(sys.argv[1:]), APART if sys.argv[1:] else 0))

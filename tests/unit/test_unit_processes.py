@@ -48,7 +48,18 @@ def test_one_red_process_makes_the_run_red(red: list[str]) -> None:
 
 def test_the_unit_tests_give_way_to_the_integration_tests() -> None:
     """Beside the integration tests the same unit tests run, at a lower priority; without them at the usual priority."""
-    alone, (first, second, beside) = commands([]), commands(["pytest", "tests/integration"])
+    alone, (beside, first, second) = commands([]), commands(["pytest", "tests/integration"])
     assert [["nice", "-n", "10", *each] for each in alone] == [first, second]
     assert beside == ["pytest", "tests/integration"]
     assert run([["nice", "-n", "10", *_printing("1 passed in 0.01s")], _printing("1 failed in 0.01s", 1)]) == 1
+
+
+def test_processes_can_begin_one_after_the_other(capfd: pytest.CaptureFixture[str]) -> None:
+    """Each process begins later than the process before, and all count."""
+    at = [sys.executable, "-S", "-c", "import time; print(f'began {time.time()}'); print('1 passed in 0.01s')"]
+    assert run([at, at, at], apart=0.5) == 0
+    *lines, last = capfd.readouterr().out.splitlines()
+    first, second, third = sorted(float(line.split()[1]) for line in lines if line.startswith("began"))
+    assert second - first > 0.2
+    assert third - second > 0.2
+    assert last.startswith("3 passed in ")
