@@ -577,9 +577,10 @@ def test_undelivered_events_are_found(
     theirs |= {"payment_method": good_card, "off_session": True, "allowed_payment_method_types": ["card"]}
     other = _client(sandbox).v1.payment_intents.create(theirs)
     sandbox.sandbox.send_no_events()
-    sandbox.sandbox.set_clock(None)
     search = EventSearch([GatewayEventType.PAYMENT_SUCCEEDED], start, None, undelivered=True, after=None)
-    assert [each.object_id for each in gateway.find_events(search).events] == [other.id, payment.id]
+    found = gateway.find_events(search).events
+    sandbox.sandbox.set_clock(None)
+    assert [each.object_id for each in found] == [other.id, payment.id]
 
 
 @pytest.mark.parametrize("operation", ["retrieve", "cancel"])
