@@ -45,8 +45,9 @@ _NO_FUNDS = Failure("", "card_declined", "insufficient_funds", "try_again_later"
 
 @dataclass
 class FakeGateway:
-    """The gateway port in memory. A card's id tells its behaviour: pm_declined..., pm_3ds, pm_gone, pm_detached; all
-    other cards pay, unless `owners` gives them to a different customer or somebody has detached them.
+    """The gateway port in memory. A card's id tells its behaviour: pm_declined..., pm_3ds..., pm_gone, pm_detached.
+    With the customer present, the bank asks for pm_3ds and pm_3ds_too, and pm_3ds_asks_nobody pays at once. All other
+    cards pay, unless `owners` gives them to a different customer or somebody has detached them.
 
     now: the gateway's clock. charged: every attempt to charge. by_key: the payment made under every idempotency key, as
     long as the gateway remembers.
@@ -121,9 +122,11 @@ class FakeGateway:
                     return replace(payment, state=PaymentState.DECLINED, failure=failure)
                 self.attempts.append((payment_id, payment_method))
                 payment = replace(payment, challenge=None)
-                on_session = operation == "confirm_on_session"
-                if on_session and payment_method.startswith("pm_3ds"):
+                if operation == "confirm_on_session" and payment_method in ("pm_3ds", "pm_3ds_too"):
                     self.payments[payment_id] = self._challenged(payment, payment_method)
+                    return self.payments[payment_id]
+                if operation == "confirm_on_session" and payment_method == "pm_3ds_asks_nobody":
+                    self.succeed(payment_id)
                     return self.payments[payment_id]
                 self.payments[payment_id] = self._attempt(payment, payment_method)
                 self._tell_of_attempt(payment_id)
@@ -477,9 +480,9 @@ class FakeGateway:
             return replace(
                 payment, state=PaymentState.ACTION_REQUIRED if asks else PaymentState.DECLINED, failure=failure
             )
-        if card == "pm_3ds":
+        if card.startswith("pm_3ds"):
             failure = Failure(
-                "authentication_required/pm_3ds", "authentication_required", "authentication_required", None
+                f"authentication_required/{card}", "authentication_required", "authentication_required", None
             )
             return replace(payment, state=PaymentState.ACTION_REQUIRED, failure=failure)
         self.succeed(payment.id)

@@ -9,14 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
+from process_payment.on_session import OWNER, OnSession
+from process_payment.payments import Payments
 from renewals.domain.customer_request import EVENT, CustomerOutcome, CustomerRequest, Refusal
-from renewals.domain.errors import BadRow, Collision
+from renewals.domain.dunning import Dunning
+from renewals.domain.errors import BadRow, Collision, PaymentError
 from renewals.domain.item_values import fields
 from renewals.domain.request import Asks
 from renewals.gateway import access as gateway_access
 from renewals.gateway.port import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
 from renewals.gateway.taking_card import CustomersCard
+from renewals.ledger.charging import Switch
 from renewals.ledger.register import Register
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.settings import setting
@@ -50,17 +55,18 @@ def reply_to(event: Event) -> Reply:
 
 
 def _answered(asked: CustomerRequest) -> _Done | Refusal:
+    execution = f"{OWNER}{uuid4().hex}"
     try:
-        return gateway_access.with_current_key(lambda: _done(asked))
+        return gateway_access.with_current_key(lambda: _done(asked, execution))
     except GatewayUnauthorized:  # our key or account is at fault, and the fault is counted
         return Refusal.GATEWAY_ACCOUNT
-    except (GatewayUnavailable, Collision):
+    except (GatewayUnavailable, PaymentError, Collision):
         return Refusal.TRY_AGAIN
     except GatewayRefused:
         return Refusal.GATEWAY_REFUSED
 
 
-def _done(asked: CustomerRequest) -> _Done | Refusal:
+def _done(asked: CustomerRequest, execution: str) -> _Done | Refusal:
     try:
         moment = _moment(asked)
     except BadRow:
@@ -79,7 +85,20 @@ def _done(asked: CustomerRequest) -> _Done | Refusal:
     if asked.asks is Asks.TAKE_CARD:
         taken = card.take(asked.session)
         return taken if isinstance(taken, Refusal) else _Done(CustomerOutcome.CARD_TAKEN)
-    return Refusal.NOTHING_TO_CONFIRM
+    page = _on_session(moment, execution).confirm(asked)
+    return page if isinstance(page, Refusal) else _Done(CustomerOutcome.OPENED, page)
+
+
+def _on_session(moment: Moment, execution: str) -> OnSession:
+    return OnSession(
+        ledger=_register().ledger,
+        payments=Payments(gateway_access.gateway(), setting("DEPLOYMENT")),
+        switch=Switch.of_process(aws.dynamodb(), setting("CHANGES_TABLE")),
+        execution=execution,
+        seller={},  # nothing is claimed
+        moment=moment,
+        dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),
+    )
 
 
 def _moment(asked: CustomerRequest) -> Moment:

@@ -5,7 +5,7 @@ renewals.domain.dunning knows the dunning dates; renewals.domain.declines knows 
 Decisions: D29, D30, D36 (DECISIONS.md).
 """
 
-from datetime import date
+from datetime import date, datetime, timedelta
 
 from renewals.domain import mail_faults
 from renewals.domain.declines import is_hard
@@ -14,6 +14,7 @@ from renewals.domain.payment import Payment, PaymentState
 from renewals.domain.renewal import Mail, MailKind, Renewal, Status
 from renewals.domain.subscription import Subscription
 
+_AT_THE_BANKS_PAGE = timedelta(hours=1)
 _WARNINGS = (MailKind.FINAL_NOTICE, MailKind.ACTION_REQUIRED)
 
 
@@ -36,6 +37,13 @@ def is_pointless(renewal: Renewal, payment: Payment) -> bool:
     if renewal.status is Status.DECLINED:
         return is_hard(renewal.decline_code, renewal.advice_code)
     return payment.state is PaymentState.ACTION_REQUIRED
+
+
+def may_be_confirming(renewal: Renewal, payment: Payment, now: datetime) -> bool:
+    """Whether the customer may still be at the bank's page: the bank's question is open, and was asked within the last
+    hour."""
+    asked_at = renewal.challenged_at
+    return payment.challenge is not None and asked_at is not None and now < asked_at + _AT_THE_BANKS_PAGE
 
 
 def is_told_in_vain(renewal: Renewal, subscription: Subscription) -> bool:

@@ -55,6 +55,15 @@ def _dunning_while_off(seen: Snapshot) -> Decision | None:
     return Answer(Outcome(PaymentOutcome(_of(seen).status), Reason.CHARGING_IS_OFF, _of(seen)))
 
 
+def _at_the_banks_page(seen: Snapshot) -> Decision | None:
+    """For an hour after the customer was sent to the bank's page, no dunning date passes, and the period is not given
+    up, unless the payment method was updated meanwhile."""
+    renewal, now = _of(seen), seen.around.now
+    if seen.has_new_card or not dunning_decisions.may_be_confirming(renewal, seen.payment(renewal), now):
+        return None
+    return _stays_refused(seen)
+
+
 def _held(seen: Snapshot) -> Decision | None:
     """The last dunning date, and the end of dunning, wait until the customer was told the day of the end.
 
@@ -111,6 +120,7 @@ DUNNING: tuple[Callable[[Snapshot], Decision | None], ...] = (
     _paid_elsewhere,
     _not_confirmed_yet,
     _dunning_while_off,
+    _at_the_banks_page,
     _held,
     _over,
     _canceled_at_the_gateway,

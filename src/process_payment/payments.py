@@ -21,6 +21,10 @@ new version. Otherwise, on the day of an upgrade, the gateway would get a change
 the program used before the upgrade, and would refuse the request."""
 REFUSED = {PaymentState.DECLINED: Status.DECLINED, PaymentState.ACTION_REQUIRED: Status.ACTION_REQUIRED}
 
+_AUTHENTICATION_FAILED = "payment_intent_authentication_failure"
+"""The gateway's code of a payment whose customer failed or refused at the bank's page
+(https://docs.stripe.com/error-codes#payment-intent-authentication-failure)."""
+
 _FIELDS = {"customer": "gateway_customer", "amount": "amount", "currency": "currency"}
 
 
@@ -119,6 +123,12 @@ class Payments:
             raise PaymentError("the gateway did not take the confirmation")
         return payment
 
+    def confirm_on_session(self, renewal: Renewal, payment: Payment, return_url: str) -> Payment:
+        """Charge the claim's card with the customer present, and return the payment afterwards. If the gateway gave no
+        clear answer, the payment is looked up."""
+        answer = self.gateway.confirm_on_session(payment.id, renewal.payment_method, return_url)
+        return answer or self.retrieve_known(renewal)
+
     def cancel(self, payment: Payment) -> Payment:
         """Cancel the payment, and return its final state: canceled, or paid if the customer paid meanwhile.
 
@@ -138,10 +148,27 @@ class Payments:
 
 
 def can_be_confirmed(renewal: Renewal, payment: Payment) -> bool:
-    """Whether this attempt may confirm the payment: the payment was never confirmed, or its last failure is older than
-    the attempt."""
+    """Whether this attempt, which is off session, may confirm the payment: the payment was never confirmed, or its last
+    failure is older than the attempt.
+
+    An open challenge, and a failure of the customer at the bank's page, are older too: both come from a confirmation
+    with the customer present, before this attempt.
+    """
     refused_before = payment.state in REFUSED and failure_id(payment) == renewal.failure_id
-    return payment.state is PaymentState.OPEN or refused_before
+    on_session = payment.challenge is not None or (payment.state in REFUSED and _failed_at_the_bank(payment))
+    return payment.state is PaymentState.OPEN or refused_before or on_session
+
+
+def asks_customer(payment: Payment) -> bool:
+    """Whether the bank wants the customer to confirm the payment. A customer who failed at the bank's page, or refused
+    there, may try again."""
+    return payment.state is PaymentState.ACTION_REQUIRED or (
+        payment.state is PaymentState.DECLINED and _failed_at_the_bank(payment)
+    )
+
+
+def _failed_at_the_bank(payment: Payment) -> bool:
+    return payment.failure is not None and payment.failure.code == _AUTHENTICATION_FAILED
 
 
 def another_account(refused: GatewayRefused) -> GatewayUnauthorized:

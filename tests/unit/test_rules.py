@@ -24,9 +24,10 @@ from process_payment.dunning_rules import DUNNING
 from process_payment.failed_rules import FAILED
 from process_payment.rules import RULES
 from process_payment.snapshot import Snapshot, take_snapshot
+from renewals.domain.customer_request import CustomerRequest
 from renewals.domain.payment import Failure, Payment, PaymentState
 from renewals.domain.reasons import Reason
-from renewals.domain.request import RenewalRequest
+from renewals.domain.request import Asks, RenewalRequest
 from renewals.ledger import payment_steps
 from tests.fakes import DUE, LATER, NOON, World
 from tests.unit.test_crashes import CALLS
@@ -110,6 +111,13 @@ def _paid_at_the_bank(shop: World) -> None:
     shop.gateway.succeed("pi_1")
 
 
+def _at_the_banks_page(shop: World) -> None:
+    """The customer was sent to the bank's page a minute before the look."""
+    _refused("pm_3ds")(shop)
+    asked = CustomerRequest("sub_1", "cus_1", Asks.CONFIRM_ON_SESSION, return_url="https://shop.example/back")
+    assert shop.ask(asked, NOON + 9 * DAY - timedelta(minutes=1))["outcome"] == "opened"
+
+
 def _switched_off(shop: World) -> None:
     _refused()(shop)
     shop.turn_charging_off()
@@ -181,6 +189,9 @@ CASES: dict[str, tuple[str, type, Arranged, timedelta, dict[str, Any]]] = {
     "the customer has paid meanwhile": ("_paid_elsewhere", RecordPaid, _paid_at_the_bank, LATER, {}),
     "the customer has not confirmed yet": ("_not_confirmed_yet", Answer, _refused("pm_3ds"), LATER, {}),
     "a dunning date while charging is off": ("_dunning_while_off", Answer, _switched_off, 9 * DAY, {}),
+    "a dunning date while the customer is at the bank's page": (
+        "_at_the_banks_page", Answer, _at_the_banks_page, 9 * DAY, {},
+    ),
     "a dunning date": ("_tried_again", NextAttempt, _refused(), 9 * DAY, {}),
     "the payment method was updated": ("_tried_again", NextAttempt, _refused(payment_method="pm_ok"), LATER, {}),
     "a dunning date of a card that is stolen": ("_pointless", PassDate, _stolen, 4 * DAY, {}),

@@ -170,6 +170,7 @@ class Renewal:
         dunned: the number of dunning dates that have passed.
         next_attempt: the next dunning date.
         held_at: since when the last dunning date waits, because the customer has not been told yet that dunning ends.
+        challenged_at: when the customer was last sent to the bank's page to confirm the payment.
         refusals: the refused attempts, as {"attempt_1": {"at", "payment_method", "decline_code", "advice_code",
             "gateway_request_id"}}.
         gateway_request_id: the gateway's own id of the call whose refusal made the period fail.
@@ -224,6 +225,7 @@ class Renewal:
     advice_code: str | None = None
     declined_at: datetime | None = None
     held_at: datetime | None = None
+    challenged_at: datetime | None = None
     card: str | None = None
     paid_at: datetime | None = None
     receipt_key: str | None = None

@@ -13,10 +13,11 @@ from renewals.domain.renewal import MailKind, Renewal, Status, mail_name
 from renewals.domain.renewal_items import replaced
 from renewals.domain.subscription import SubscriptionStatus, status_of
 from renewals.ledger.claim_steps import unchanged
-from renewals.ledger.payment_steps import settled
+from renewals.ledger.payment_steps import settled, stands_by
 from renewals.ledger.row_steps import NOT_REFUSED
 from renewals.ledger.steps import (
     LEASE,
+    Check,
     Row,
     Step,
     Table,
@@ -129,6 +130,33 @@ def next_attempt(
     stands = same_claim(renewal), same_attempt(renewal), same_status(renewal), same_owner(renewal), same_lease(renewal)
     begin = change(renewal, changes, stands, now)
     return Step(replaced(renewal, changes), (begin, unchanged(subscription)), guards=guards)
+
+
+def begin_challenge(
+    renewal: Renewal, execution: str, now: datetime, *, guards: Sequence[TransactAction]
+) -> Step[Renewal]:
+    """Take the lease of a refused period, before its payment is confirmed with the customer present.
+
+    The period must be as read, and the last attempt must have been refused because the customer must confirm the
+    payment. The subscription must still permit the charge, and must still have the card of the claim.
+
+    Args:
+        guards: as in claim_steps.claim.
+    """
+    changes = {"owner": execution, "lease_until": now + LEASE, "challenged_at": now}
+    asks = Term("#status = :asks", {":asks": Status.ACTION_REQUIRED})
+    condition = (same_claim(renewal), same_attempt(renewal), asks, same_owner(renewal), same_lease(renewal))
+    row = stands_by(renewal)
+    same_card = Term("payment_method = :card", {":card": renewal.payment_method})
+    allowed = Check(row.table, row.key, (*row.condition, same_card))
+    return Step(replaced(renewal, changes), (change(renewal, changes, condition, now), allowed), guards=guards)
+
+
+def challenge_begun(renewal: Renewal, now: datetime) -> Step[Renewal]:
+    """Let go of the lease once the payment was confirmed with the customer present, so that a customer who refuses at
+    the bank's page can try again at once."""
+    condition = (same_claim(renewal), same_attempt(renewal), same_status(renewal), same_owner(renewal))
+    return changed(renewal, {"lease_until": now}, condition, now)
 
 
 def dunning_date(
