@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from renewals.domain.changes import ChangeKind, of_dispute
-from renewals.domain.renewal import MailKind
+from renewals.domain.renewal import MailKind, MailState
 from renewals.domain.timeline import timeline
 from renewals.domain.transitions import Action, NotAllowed
 from renewals.ledger.asked_by import AskedBy
@@ -465,6 +465,28 @@ def test_a_cut_at_any_call_sends_once_or_stands_as_unknown(monkeypatch: pytest.M
         assert now == 1 or (now == 0 and unknown), at
         assert one.shop.confirm("later", NOON + DAY + 9 * LATER) == "Success"
         assert len(one.shop.mails()) - sent == now
+
+
+def test_an_interrupted_mail_that_is_no_longer_true_stands_as_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run ends at any call, and the cancellation is withdrawn before the next run. No mail is left as being sent: a
+    claimed mail stands as sent or as unknown, and the customer is told that the subscription continues."""
+    for at in range(60):
+        one = Stack(monkeypatch)
+        one.sign_up(NOON, renewal_date="2026-02-28", imports=True)
+        one.act(Action.CANCEL_AT_PERIOD_END, NOON + DAY)
+        one.publish(NOON + DAY)
+        one.shop.cuts.at = 2 * len(one.shop.cuts.calls) + at
+        one.shop.confirm("cut", NOON + DAY)
+        if one.shop.cuts.at is not None:  # the run was over before
+            assert at > 8
+            break
+        one.act(Action.RESUME, NOON + DAY + SECOND)
+        one.settle(NOON + DAY + LATER)
+        states = {each.mail.state for each in one.shop.register.changes.latest("sub_1")[0] if each.mail is not None}
+        assert states <= {MailState.SENT, MailState.UNKNOWN}
+        assert [mail["Subject"] for mail in one.shop.mails()] in ([CONTINUES], [CANCELED, CONTINUES])
+    else:
+        raise AssertionError("the run does not end")
 
 
 def test_a_refused_message_is_sent_again_with_its_record(stack: Stack) -> None:

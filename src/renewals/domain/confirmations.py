@@ -94,8 +94,10 @@ def may_owe_mail(change: Change, kinds: Collection[str]) -> bool:
 def owed(
     row: Item, changes: Sequence[Change], kinds: Collection[str], now: datetime, *, tested: bool
 ) -> list[Confirmation]:
-    """Return the confirmations that are true of the row now and still need work: never sent, still recorded as being
-    sent, or failed at an earlier address. A row without an address owes none: nobody is there to be mailed.
+    """Return the confirmations that still need work. A confirmation that is still recorded as being sent needs work,
+    even if the confirmation is no longer true: a mail that was interrupted must be recorded as unknown. Any other
+    confirmation must be true of the row now, and was never sent, or failed at an earlier address. A row without an
+    address owes none: nobody is there to be mailed.
 
     Args:
         row: the subscription's row.
@@ -120,11 +122,13 @@ def owed(
         if mail.state is MailState.FAILED:
             in_vain = mail_faults.is_in_vain(mail, address)
             return not in_vain and (tested or now - change.at < _TRIED_AGAIN)
-        return mail.state is MailState.SENDING
+        return False
 
     latest = sorted(changes, key=_moment, reverse=True)
+    begun = [each for each in latest if each.mail is not None and each.mail.state is MailState.SENDING]
     true = [*_of_life(latest, subscription), *_of_terms(latest, subscription, needs_work)]
-    return [each for each in true if each.kind in kinds and needs_work(each.change)]
+    owed = [each for each in true if each.change not in begun and each.kind in kinds and needs_work(each.change)]
+    return [*(Confirmation(kind, each, subscription) for each in begun if (kind := kind_of(each))), *owed]
 
 
 def _moment(change: Change) -> tuple[bool, datetime]:
@@ -157,7 +161,7 @@ def _of_terms(
         return
     known = dict(_terms_before(changes[0]))
     for earlier in changes[1:]:
-        if not needs_work(earlier) or (earlier.mail is not None and earlier.mail.state is MailState.SENDING):
+        if not needs_work(earlier):
             break
         known |= _terms_before(earlier)
     row = {name: value for name, value in {**subscription.row, **known}.items() if value is not None}
