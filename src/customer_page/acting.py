@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from customer_page import looking
 from renewals.domain.changes import ChangeKind
 from renewals.domain.errors import NotHandedOver, RenewalError
+from renewals.domain.item_values import text
 from renewals.domain.preview import NextCharge
 from renewals.domain.request import RenewalRequest
 from renewals.domain.subscription import renewal_date_of
@@ -84,6 +85,11 @@ def close_links(register: Register, row: Row, now: datetime) -> None:
     """Close all links and sessions of the row. Raises Overtaken if the row is no longer as read."""
     changes = {account_links.COUNTER: account_links.counted_up(row)}
     register.edit(row, changes, ChangeKind.SIGNED_OUT, AskedBy(CUSTOMER, now))
+
+
+def ask_for_link(register: Register, row: Row, now: datetime) -> None:
+    """Record that the customer asks for a link. The stream of the records leads to the mail."""
+    register.changes.note(text(row, "subscription_id"), ChangeKind.LINK_ASKED, AskedBy(CUSTOMER, now))
 
 
 def hand_over_work(register: Register, row: Row, today: date) -> bool:

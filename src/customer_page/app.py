@@ -12,7 +12,7 @@ Decisions: D340 to D345 (DECISIONS.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -32,8 +32,9 @@ from renewals.domain.item_values import text
 from renewals.domain.request import Asks
 from renewals.domain.transitions import Action, NotAllowed
 from renewals.language import words
-from renewals.ledger import account_links, card_pages, receipt_links
+from renewals.ledger import account_links, limits, receipt_links
 from renewals.ledger.account_links import Account, Grant, Keys, Power, Purpose
+from renewals.ledger.limits import Limit
 from renewals.ledger.receipt_links import LinkKey
 from renewals.ledger.register import Register
 from renewals.ledger.steps import Row
@@ -141,7 +142,7 @@ def _overview(request: Request) -> Answer:
     register = _register()
     seen = looking.look(register, visit.row, visit.moment.today, _dunning())
     receipts = [(each, _receipt_link(each)) for each in looking.receipts(register, visit.row)]
-    return visit.pages.overview(seen, receipts, visit.form if visit.grant.power is Power.FULL else None)
+    return visit.pages.overview(seen, receipts, visit.form, is_full=visit.grant.power is Power.FULL)
 
 
 def _ask_to_cancel(request: Request) -> Answer:
@@ -220,8 +221,7 @@ def _new_card(request: Request) -> Answer:
 
     def looked_at() -> _Visit | None:
         visit = _full_visit(request)
-        counted = card_pages.count(aws.dynamodb(), setting("DYNAMODB_TABLE"), visit.row, visit.moment.wall.date())
-        return visit if counted else None
+        return visit if _is_within(limits.CARD_PAGES, visit) else None
 
     visit = _full_visit(request)
     if not _is_of_session(request):
@@ -232,6 +232,25 @@ def _new_card(request: Request) -> Answer:
     token = account_links.token(_keys().current, Purpose.RETURN, account, Power.FULL, expires)
     _, url = hosted.ask(visit.row, Asks.OPEN_CARD_PAGE, return_url=f"{request.address}/{_NEW_CARD}/{token}")
     return _led_to(url, visit)
+
+
+def _is_within(limit: Sequence[Limit], visit: _Visit) -> bool:
+    return limits.count(aws.dynamodb(), setting("DYNAMODB_TABLE"), visit.row, limit, visit.moment.wall)
+
+
+def _mail_link(request: Request) -> Answer:
+    """Have a link with the full power mailed to the address on file. Beyond the limit nothing is mailed, and the answer
+    is the same."""
+
+    def looked_at() -> Answer:
+        visit = _visit(Purpose.SESSION, request.session)
+        if not _is_of_session(request):
+            return visit.pages.notice(pages.STALE, back=_OVERVIEW)
+        if _is_within(limits.MAILED_LINKS, visit):
+            acting.ask_for_link(_register(), visit.row, visit.moment.now)
+        return see_other("link-mailed")
+
+    return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
 
 
 def _led_to(url: str, visit: _Visit) -> Answer:
@@ -284,12 +303,13 @@ def _sign_out(_request: Request) -> Answer:
     return see_other("signed-out", session="")
 
 
-_NOTICES = {"": pages.HOME, "closed": pages.CLOSED, "signed-out": pages.SIGNED_OUT}
+_NOTICES = {"": pages.HOME, "link-mailed": pages.LINK_MAILED, "closed": pages.CLOSED, "signed-out": pages.SIGNED_OUT}
 
 _ROUTES: dict[tuple[str, str], Callable[[Request], Answer]] = {
     ("POST", "session"): _begin_session,
     ("GET", _OVERVIEW): _overview,
     ("POST", _NEW_CARD): _new_card,
+    ("POST", "mail-link"): _mail_link,
     ("GET", "cancel"): _ask_to_cancel,
     ("POST", "cancel"): _cancel,
     ("GET", "resume"): _ask_to_resume,

@@ -72,6 +72,7 @@ CARD_NOT_SAVED = Notice(HTTPStatus.OK, "page.card_not_saved_title", "page.card_n
 CARD_UNUSABLE = Notice(HTTPStatus.CONFLICT, "page.card_not_saved_title", "page.card_unusable_text")
 CARD_OLDER = Notice(HTTPStatus.CONFLICT, "page.card_not_saved_title", "page.card_older_text")
 CARD_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.card_not_saved_title", "page.card_limit_text")
+LINK_MAILED = Notice(HTTPStatus.OK, "page.link_mailed_title", "page.link_mailed_text")
 CLOSED = Notice(HTTPStatus.OK, "page.closed_title", "page.closed_text")
 SIGNED_OUT = Notice(HTTPStatus.OK, "page.signed_out_title", "page.signed_out_text")
 
@@ -126,9 +127,9 @@ class Pages:
         )
         return self._page("link.html", HTTPStatus.OK, title="page.link_title", said=said, token=token)
 
-    def overview(self, seen: Seen, receipts: list[tuple[Receipt, str]], form: str | None) -> Answer:
-        """Show a subscription. receipts: each with its link. form: the form token; None if the customer may only
-        look."""
+    def overview(self, seen: Seen, receipts: list[tuple[Receipt, str]], form: str, *, is_full: bool) -> Answer:
+        """Show a subscription. receipts: each with its link. form: the form token. is_full: whether the customer may
+        change the subscription."""
         facts = [
             ("page.plan", [_plan(seen.row)]),
             ("page.price", self._price(seen)),
@@ -144,6 +145,7 @@ class Pages:
             facts=[(name, said) for name, said in facts if said],
             receipts=listed,
             form=form,
+            is_full=is_full,
             can_cancel=seen.can_cancel,
             can_resume=seen.can_resume,
             can_change_card=seen.can_change_card,

@@ -80,6 +80,7 @@ class _Writing:
             MailKind.CANCELLATION: self._canceled,
             MailKind.RESUMPTION: self._resumed,
             MailKind.CHANGED_TERMS: self._changed,
+            MailKind.ACCOUNT_LINK: self._linked,
         }[kind](charges)
         page = self.seller.page
         return Letter(
@@ -99,6 +100,9 @@ class _Writing:
             *self._what_follows(charges),
             self._way_to_cancel(),
         ]
+
+    def _linked(self, _charges: tuple[NextCharge, ...]) -> list[str]:
+        return [self._said("notices.account_link_told", plan=self._plan), self._said("notices.account_link_ignored")]
 
     def _resumed(self, charges: tuple[NextCharge, ...]) -> list[str]:
         return [

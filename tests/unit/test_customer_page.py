@@ -360,10 +360,10 @@ def test_signing_out_ends_the_session_of_this_browser(visitor: Visitor) -> None:
 
 
 def test_a_receipts_link_can_look_and_change_nothing(visitor: Visitor, shop: World) -> None:
-    """With the lesser power, the overview has no form and no way to a change, and every change gets 404."""
+    """With the lesser power, the overview has no way to a change but to ask for a link, and every change gets 404."""
     page = visitor.sign_in(Power.SEE)
     assert page.status == 200
-    assert "<form" not in page.html
+    assert re.findall('action="([^"]*)"', page.html) == ["mail-link"]
     assert 'href="cancel"' not in page.html
     before = dict(shop.row())
     form = account_links.form_token("a key", visitor.session)
@@ -371,6 +371,22 @@ def test_a_receipts_link_can_look_and_change_nothing(visitor: Visitor, shop: Wor
         assert visitor.get(path).status == 404
         assert visitor.post(path, {"form": form, "expected": ""}).status == 404
     assert shop.row() == before
+
+
+def test_whoever_looks_can_have_a_full_link_mailed(visitor: Visitor, shop: World) -> None:
+    """From a receipt's link, the customer has a link with the full power mailed to the address on file: three times an
+    hour, ten times a day, and beyond that with the same answer and no mail."""
+    for hour, mailed in ((0, 3), (1, 6), (2, 9), (3, 10)):
+        visitor.now = NOON + timedelta(hours=hour)
+        page = visitor.sign_in(Power.SEE)
+        for _ in range(4):
+            visitor.now += timedelta(seconds=1)
+            done = visitor.post("mail-link", page.fields)
+            assert (done.status, done.header("Location")) == (303, "link-mailed")
+        asked = shop.dynamodb.items("changes").values()
+        assert [(each["what"], each["by"]) for each in asked] == [("link_asked", "customer")] * mailed
+    assert "sending a new link" in visitor.get("link-mailed").text
+    assert visitor.post("mail-link", {"form": "x"}).status == 409
 
 
 STATES: list[tuple[dict[str, Any], str, str, str]] = [

@@ -6,8 +6,11 @@ from datetime import timedelta
 import pytest
 
 import send_email.app
+from renewals.domain.changes import ChangeKind
+from renewals.domain.request import Asks
 from renewals.ledger import account_links
 from renewals.ledger.account_links import Keys, Power, Purpose
+from renewals.ledger.asked_by import AskedBy
 from tests import fakes
 from tests.fakes import NOON, PAGE, World
 
@@ -50,6 +53,19 @@ def test_a_receipt_leads_to_the_page_with_the_lesser_power(shop: World) -> None:
     shop.subscribe()
     shop.run()
     assert {_power(shop, token) for token in _tokens(shop)} == {Power.SEE}
+
+
+def test_a_link_that_was_asked_for_is_mailed_once(shop: World) -> None:
+    """A customer who has asked for a link gets a mail with the full power, once, also where the deployment sends no
+    confirmations; an earlier request that was mailed already is not mailed again."""
+    shop.subscribe(renewal_date="2026-02-28")
+    for second in range(2):
+        at = NOON + timedelta(seconds=second)
+        shop.register.changes.note("sub_1", ChangeKind.LINK_ASKED, AskedBy("customer", at))
+        for _ in range(2):
+            shop.execute({"event_type": Asks.CONFIRM}, f"run-{second}", at)
+    assert [mail["Subject"] for mail in shop.mails()] == ["Your link to your subscription to Pro"] * 2
+    assert {_power(shop, token) for token in _tokens(shop)} == {Power.FULL}
 
 
 def test_a_reminder_leads_to_the_page(shop: World) -> None:

@@ -196,6 +196,7 @@ ON_REQUEST: dict[ChangeKind, EventType | None] = {
     ChangeKind.RESENT: None,
     ChangeKind.MAIL_CLEARED: None,
     ChangeKind.SIGNED_OUT: None,
+    ChangeKind.LINK_ASKED: None,
 }
 
 

@@ -37,6 +37,7 @@ class ChangeKind(Worded):
     RESENT = "resent", "asked for the mail of the receipt to be sent again"
     MAIL_CLEARED = "mail_cleared", "allowed mail to the customer again"
     SIGNED_OUT = "signed_out", "closed all links to the customer page"
+    LINK_ASKED = "link_asked", "asked for a link to the customer page"
 
 
 CONFIRMATION = "confirmation"

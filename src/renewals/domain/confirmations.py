@@ -4,6 +4,9 @@ A sign-up, a cancellation, a resumption and a change of price, plan or interval 
 change. A change has a record in the changes table, and the record of the change's mail is kept with the record of the
 change. Rows that are written by hand and imported rows have no such record, and are not confirmed.
 
+A link to the customer page that the customer has asked for is mailed in the same way, whichever kinds of confirmations
+the deployment sends.
+
 A confirmation is only owed while the confirmation is true. Of several changes that undo or replace each other, only the
 latest change is confirmed: a cancellation that was withdrawn before its mail went out is not confirmed. The mail about
 a changed price names the price before all changes that the customer was not told of.
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 CONFIRMATIONS = (MailKind.SIGN_UP, MailKind.CANCELLATION, MailKind.RESUMPTION, MailKind.CHANGED_TERMS)
 """The kinds of mails that confirm a change."""
+
+_ALWAYS = frozenset({MailKind.ACCOUNT_LINK})
+"""The kinds of mails that every deployment sends."""
 
 _FRESH = timedelta(days=1)
 """A change of which nobody was mailed for so long is not confirmed any more."""
@@ -81,6 +87,8 @@ def kind_of(change: Change) -> MailKind | None:
         return None
     if change.what is ChangeKind.EDITED:
         return MailKind.CHANGED_TERMS if _terms_before(change) else None
+    if change.what is ChangeKind.LINK_ASKED:
+        return MailKind.ACCOUNT_LINK
     return _OF_LIFE.get(change.what)
 
 
@@ -88,7 +96,8 @@ def may_owe_mail(change: Change, kinds: Collection[str]) -> bool:
     """Whether somebody must look for owed confirmations after the change: the change is of a confirmed kind, or a
     customer whose mail failed may be mailed again."""
     is_about_address = change.what is ChangeKind.MAIL_CLEARED or "customer_email" in change.details
-    return kind_of(change) in kinds or (bool(kinds) and is_about_address)
+    kind = kind_of(change)
+    return kind in kinds or kind in _ALWAYS or (bool(kinds) and is_about_address)
 
 
 def owed(
@@ -126,9 +135,15 @@ def owed(
 
     latest = sorted(changes, key=_moment, reverse=True)
     begun = [each for each in latest if each.mail is not None and each.mail.state is MailState.SENDING]
-    true = [*_of_life(latest, subscription), *_of_terms(latest, subscription, needs_work)]
-    owed = [each for each in true if each.change not in begun and each.kind in kinds and needs_work(each.change)]
+    links = [Confirmation(MailKind.ACCOUNT_LINK, each, subscription) for each in latest if _asks_for_link(each)][:1]
+    true = [*_of_life(latest, subscription), *_of_terms(latest, subscription, needs_work), *links]
+    sent = frozenset(kinds) | _ALWAYS
+    owed = [each for each in true if each.change not in begun and each.kind in sent and needs_work(each.change)]
     return [*(Confirmation(kind, each, subscription) for each in begun if (kind := kind_of(each))), *owed]
+
+
+def _asks_for_link(change: Change) -> bool:
+    return change.what is ChangeKind.LINK_ASKED
 
 
 def _moment(change: Change) -> tuple[bool, datetime]:

@@ -88,6 +88,7 @@ class MailKind(Worded):
     CANCELLATION = "cancellation", "the confirmation of the cancellation"
     RESUMPTION = "resumption", "the confirmation of the resumption"
     CHANGED_TERMS = "changed_terms", "the confirmation of the new price, plan or interval"
+    ACCOUNT_LINK = "account_link", "the link to the customer page"
 
     @classmethod
     def of(cls, name: object) -> MailKind | Unknown:
