@@ -700,9 +700,10 @@ def measured(rows: int) -> tuple[int, int]:
     return sink.count, peak
 
 
-@pytest.mark.parametrize(("least", "most"), share([(1_000, 5_000), (2_000, 10_000)], of=2))
-def test_memory_stays_flat(least: int, most: int) -> None:
+@pytest.mark.parametrize(("page", "least", "most"), share([(200, 400, 2_000), (sweep.PAGE, 2_000, 10_000)], of=2))
+def test_memory_stays_flat(page: int, least: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five times as many rows on a date need hardly more memory: no run ever holds more than a page."""
+    monkeypatch.setattr(sweep, "PAGE", page)
     (few, little), (many, much) = measured(least), measured(most)
     assert (few, many) == (least, most)
     assert much < 1.2 * little
