@@ -15,6 +15,8 @@ from renewals.domain.changes import ChangeKind, of_dispute
 from renewals.domain.renewal import MailKind, MailState
 from renewals.domain.timeline import timeline
 from renewals.domain.transitions import Action, NotAllowed
+from renewals.language.catalogues import catalogue
+from renewals.language.tags import LANGUAGES
 from renewals.ledger.asked_by import AskedBy
 from tests.fake_aws import error
 from tests.fake_events import deliver
@@ -384,6 +386,30 @@ def test_a_new_price_counts_from_the_payment_that_has_it(stack: Stack) -> None:
     told = _last(stack)
     assert "From 31 January 2027 on, the price is $49.99 instead of $29.99." in told
     assert "The payment on 31 January 2026 is still $29.99." in told
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_each_kind_speaks_the_customers_language(stack: Stack, tag: str) -> None:
+    """Each kind of confirmation is written in the customer's language as a whole, with its values: in another language
+    no sentence and no label is the English one."""
+    stack.sign_up(NOON, renewal_date="2026-02-28", interval_count=Decimal(2), locale=tag)
+    stack.settle(NOON)
+    stack.act(Action.CANCEL_AT_PERIOD_END, NOON + DAY)
+    stack.settle(NOON + DAY)
+    stack.act(Action.RESUME, NOON + 2 * DAY)
+    stack.settle(NOON + 2 * DAY)
+    stack.edit(NOON + 3 * DAY, amount=Decimal("39.99"), plan="Max", interval="year", interval_count=Decimal(1))
+    stack.settle(NOON + 3 * DAY)
+    mails = stack.shop.mails()
+    assert len(mails) == len({mail["Subject"] for mail in mails}) == 4
+    english = [text.split("{")[0].strip() for text in catalogue("notices", "en").values()]
+    for mail in mails:
+        text = _text(mail)
+        assert "{" not in text + mail["Subject"]
+        said = [part for part in english if len(part) > 8 and part in text]
+        assert said if tag == "en" else not said
+    assert "Pro" in _text(mails[0])
+    assert "Max" in _text(mails[3])
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
