@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from urllib.parse import urlencode, urlsplit
 
 from local import gateway
 from local.gateway import DEFAULT_API_KEY, Gateway
@@ -20,3 +23,25 @@ def serving(api_key: str = DEFAULT_API_KEY) -> Iterator[Gateway]:
         yield served.__enter__()
     finally:
         _ends.submit(served.__exit__, None, None, None)
+
+
+@dataclass
+class Answered:
+    """An answer to a browser. to: where the browser is sent."""
+
+    status: int
+    text: str
+    to: str
+
+
+def visit(url: str, act: str | None = None, **more: str) -> Answered:
+    """GET the page, or press the button `act` in the page's form."""
+    parts = urlsplit(url)
+    connection = HTTPConnection(parts.netloc, timeout=10)
+    form = None if act is None else urlencode({"act": act, **more})
+    headers = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
+    connection.request("GET" if form is None else "POST", parts.path, form, headers)
+    response = connection.getresponse()
+    answered = Answered(response.status, response.read().decode(), response.headers.get("Location", ""))
+    connection.close()
+    return answered

@@ -95,7 +95,8 @@ class OnSession(Around):
         return _RESULTS.get(payment.state, Refusal.TRY_AGAIN)
 
     def _let_go(self, begun: Renewal) -> None:
-        """Give the lease back. If the step is refused, another execution works on the period by now."""
+        """Give the lease back."""
+        # If the step is refused, another execution works on the period by now.
         with suppress(Overtaken):
             self.ledger.apply(dunning_steps.challenge_begun(begun, self.now))
 

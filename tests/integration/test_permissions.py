@@ -22,6 +22,7 @@ import urllib3
 
 from local.gateway import official_client
 from local.stack import STACK_NAME
+from renewals.domain.customer_request import CustomerRequest
 from renewals.domain.request import Asks
 from renewals.ledger import account_links, receipt_links
 from tests.integration.shop import RUNNING, SUCCEEDED, Shop, Subscriber, today, wait_until
@@ -236,6 +237,38 @@ def refunds_looked_at(deployed: Deployed) -> Iterator[Answer]:
         answer = deployed.call("ProcessPayment", {"execution": EXECUTION, "request": request})
         looked = answer.reply.get("reason") == "refunds_looked_at"
         yield Answer(PROMISED["ProcessPaymentRole"] if looked else {}, answer.told)
+
+
+def _saved_card(deployed: Deployed, subscriber: Subscriber) -> str:
+    """Have the subscriber save a new card at the gateway's page, and return the session."""
+    named = subscriber.subscription_id, subscriber.customer_id
+    asked = CustomerRequest(*named, Asks.OPEN_CARD_PAGE, return_url="https://shop.example/account")
+    session = str(deployed.call("ProcessPayment", asked.event()).reply["url"]).rpartition("/")[2]
+    deployed.shop.sandbox.give_card(session)
+    return session
+
+
+def card_taken(deployed: Deployed) -> Iterator[Answer]:
+    """Take the card that a customer has saved at the gateway's page: the change is recorded."""
+    subscriber = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=30)).isoformat())
+    named, session = (subscriber.subscription_id, subscriber.customer_id), _saved_card(deployed, subscriber)
+    for _ in range(2):
+        answer = deployed.call("ProcessPayment", CustomerRequest(*named, Asks.TAKE_CARD, session=session).event())
+        taken = answer.reply.get("outcome") == "card_taken"
+        yield Answer(PROMISED["ProcessPaymentRole"] if taken else {}, answer.told)
+
+
+def event_of_a_new_card(deployed: Deployed) -> Iterator[Answer]:
+    """Act on the event of a session in which a customer has saved a card: the card is set."""
+    subscriber = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=30)).isoformat())
+    session = _saved_card(deployed, subscriber)
+    stack = deployed.shop.stack
+    opened: Any = official_client(stack.gateway_url, stack.gateway_key).v1.checkout.sessions.retrieve(session)
+    event = {"event": "evt_1", "type": "checkout.session.completed", "created": 1, "livemode": False}
+    told = json.dumps(event | {"object": session, "metadata": opened.metadata.to_dict()})
+    for _ in range(2):
+        yield deployed.call("GatewayWorker", {"Records": [record(told)]})
+    assert deployed.shop.row(subscriber)["payment_method"] != subscriber.payment_method
 
 
 def payment_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
@@ -849,6 +882,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("ProcessPaymentRole", "dynamodb:BatchGetItem", "table/<Changes>"): payment_that_was_begun,
     Grant("ProcessPaymentRole", "dynamodb:ConditionCheckItem", "table/<Changes>"): payment,
     Grant("ProcessPaymentRole", "dynamodb:Query", "table/<Changes>"): confirmation_asked,
+    Grant("ProcessPaymentRole", "dynamodb:PutItem", "table/<Changes>"): card_taken,
     Grant("ProcessPaymentRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"): payment_by_a_new_process,
     Grant("GenerateReceiptRole", "dynamodb:GetItem", "table/<Renewals>"): receipt,
     Grant("GenerateReceiptRole", "dynamodb:UpdateItem", "table/<Renewals>"): receipt,
@@ -934,6 +968,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("GatewayWorkerRole", "dynamodb:ConditionCheckItem", "table/<Renewals>"): event_of_a_dispute,
     Grant("GatewayWorkerRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): event_of_a_dispute,
     Grant("GatewayWorkerRole", "dynamodb:Query", "table/<Changes>"): event_of_a_dispute,
+    Grant("GatewayWorkerRole", "dynamodb:Query", "table/<Subscriptions>"): event_of_a_new_card,
     Grant("GatewayWorkerRole", "dynamodb:PutItem", "table/<Changes>"): event_of_a_dispute,
     Grant("GatewayWorkerRole", "dynamodb:Query", "table/<Subscriptions>/index/payment-method-index"): (
         event_of_a_detached_card

@@ -111,6 +111,7 @@ def test_a_renewal_at_work_is_waited_for(shop: World, door: Door) -> None:
     _post(door)
     door.later(timedelta(hours=5))
     assert (shop.row()["payment_method"], len(shop.gateway.charges), door.queue.dead) == ("pm_new", 1, [])
+    assert shop.items()["2026-01-31"]["status"] == "done"
 
 
 def test_an_old_event_undoes_no_newer_card(door: Door) -> None:

@@ -11,12 +11,14 @@ import pytest
 from stripe import StripeClient
 
 from local.gateway import Gateway, official_client
+from renewals.domain.customer_request import CustomerRequest
 from renewals.domain.dunning import Dunning
+from renewals.domain.request import Asks
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.gateway.port import GatewayUnauthorized
 from renewals.gateway.stripe_gateway import StripeGateway
 from tests.fakes import World
-from tests.sandbox import serving
+from tests.sandbox import serving, visit
 
 DAY = timedelta(days=1)
 MINUTES = timedelta(minutes=20)
@@ -364,3 +366,58 @@ def _asked() -> Any:
     from renewals.domain.request import RenewalRequest
 
     return RenewalRequest("sub_1", "cus_1", Decimal("29.99"))
+
+
+def _ask(shop: Shop, asks: Asks, **more: str) -> dict[str, Any]:
+    asked = {"subscription_id": "sub_1", "customer_id": "cus_1"} | more
+    return shop.world.ask(CustomerRequest(asks=asks, **asked), shop.now)
+
+
+def test_a_declined_customer_saves_a_new_card_at_the_gateways_page(shop: Shop) -> None:
+    """A customer whose card was declined saves a new card at the gateway's page: the card is set, pays the past due
+    period at once, and pays once, although the customer comes back twice."""
+    shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_chargeDeclinedInsufficientFunds")
+    assert shop.run("first") == "PaymentDeclined"
+    page = str(_ask(shop, Asks.OPEN_CARD_PAGE, return_url="https://shop.example/account")["url"])
+    session = visit(page, "save", card="pm_card_mastercard").to.rpartition("session=")[2]
+    outcomes = [_ask(shop, Asks.TAKE_CARD, session=session)["outcome"] for _ in range(2)]
+    assert outcomes == ["card_taken", "nothing_to_do"]
+    assert shop.run("queue", timedelta(seconds=1)) == "Success"
+    assert (shop.item()["status"], shop.item()["card"], len(shop.charges())) == ("done", "Mastercard ending in 4444", 1)
+
+
+@pytest.mark.parametrize("refusals", [0, 2])
+def test_a_customer_confirms_at_the_banks_page(shop: Shop, refusals: int) -> None:
+    """A payment that asks for the customer is confirmed at the bank's page, also after the customer has refused there:
+    one payment, charged once, receipted once."""
+    shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_authenticationRequired")
+    assert shop.run("first") == "PaymentDeclined"
+
+    def bank() -> str:
+        return str(_ask(shop, Asks.CONFIRM_ON_SESSION, return_url="https://shop.example/account")["url"])
+
+    for _ in range(refusals):
+        assert "redirect_status=failed" in visit(bank(), "refuse").to
+        assert shop.run("asked", timedelta(seconds=1)) == "PaymentDeclined"
+    assert bank() == bank(), "an open challenge goes on"
+    assert "redirect_status=succeeded" in visit(bank(), "accept").to
+    assert _ask(shop, Asks.CONFIRM_ON_SESSION, return_url="https://shop.example")["reason"] == "paid_already"
+    assert shop.run("queue", timedelta(seconds=1)) == "Success"
+    assert (shop.item()["status"], len(shop.charges())) == ("done", 1)
+    assert len(shop.client.v1.payment_intents.list().data) == 1
+
+
+def test_an_abandoned_challenge_a_new_card_and_the_last_day(shop: Shop) -> None:
+    """A customer abandons the bank's page, and later gives a card that the bank declines: the dunning runs to its end,
+    the payment is canceled, and the abandoned page takes no answer."""
+    shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_authenticationRequired")
+    shop.run("first")
+    url = str(_ask(shop, Asks.CONFIRM_ON_SESSION, return_url="https://shop.example/account")["url"])
+    visit(url, "abandon")
+    shop.world.edit(payment_method=shop.card("chargeCustomerFail"))
+    shop.run("new card", MINUTES)
+    assert visit(url, "accept").to == ""
+    for n in range(9):
+        shop.run(f"dunned-{n}", DAY)
+    assert (shop.world.row()["status"], shop.charges()) == ("canceled", [])
+    assert visit(url, "accept").to == ""

@@ -3,40 +3,16 @@ and the bank's page."""
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from http.client import HTTPConnection
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import stripe
 
 from local.gateway import Gateway, official_client
-from tests.sandbox import serving
+from tests.sandbox import Answered, serving, visit
 
 BACK = "https://shop.example/account/back?of=sub_1"
-
-
-@dataclass
-class Answered:
-    """An answer to a browser. to: where the browser is sent."""
-
-    status: int
-    text: str
-    to: str
-
-
-def visit(url: str, act: str | None = None, **more: str) -> Answered:
-    """GET the page, or press the button `act` in the page's form."""
-    parts = urlsplit(url)
-    connection = HTTPConnection(parts.netloc, timeout=10)
-    form = None if act is None else urlencode({"act": act, **more})
-    headers = {"Content-Type": "application/x-www-form-urlencoded"} if form else {}
-    connection.request("GET" if form is None else "POST", parts.path, form, headers)
-    response = connection.getresponse()
-    answered = Answered(response.status, response.read().decode(), response.headers.get("Location", ""))
-    connection.close()
-    return answered
 
 
 @pytest.fixture(scope="module")
