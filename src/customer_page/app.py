@@ -25,7 +25,7 @@ from customer_page import acting, hosted, looking, pages
 from customer_page.answers import SESSION_SECONDS, Answer, see_other
 from customer_page.pages import Change, Pages
 from customer_page.request import Refused, Request, language_of, read
-from renewals.domain.customer_request import CustomerOutcome, Refusal
+from renewals.domain.customer_request import RENEWS, CustomerOutcome, Refusal
 from renewals.domain.dunning import Dunning
 from renewals.domain.errors import BadRow, Collision, TryAgain, repeat_while_outdated
 from renewals.domain.item_values import text
@@ -49,6 +49,7 @@ _LOOKS = 4
 
 _OVERVIEW = "overview"
 _NEW_CARD = "new-card"
+_CONFIRM = "confirm"
 _WAY_BACK = timedelta(hours=3)
 """For how long a customer may come back from a page of the gateway, which is open for an hour."""
 
@@ -118,6 +119,8 @@ def _answered(request: Request, stranger: Pages) -> Answer:
         return _link(token)
     if (request.method, name) == ("GET", _NEW_CARD):
         return _back_with_card(request, token)
+    if (request.method, name) == ("GET", _CONFIRM):
+        return _back_from_bank(request, token)
     route = _ROUTES.get((request.method, request.path))
     if route is None:
         raise Refused(HTTPStatus.NOT_FOUND)
@@ -228,10 +231,36 @@ def _new_card(request: Request) -> Answer:
         return visit.pages.notice(pages.STALE, back=_OVERVIEW)
     if repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription")) is None:
         return visit.pages.notice(pages.CARD_LIMIT, back=_OVERVIEW)
-    account, expires = Account.of_row(visit.row), visit.moment.wall + _WAY_BACK
-    token = account_links.token(_keys().current, Purpose.RETURN, account, Power.FULL, expires)
-    _, url = hosted.ask(visit.row, Asks.OPEN_CARD_PAGE, return_url=f"{request.address}/{_NEW_CARD}/{token}")
+    _, url = hosted.ask(visit.row, Asks.OPEN_CARD_PAGE, return_url=_way_back(request, _NEW_CARD, visit))
     return _led_to(url, visit)
+
+
+def _confirm(request: Request) -> Answer:
+    """Lead the customer to the bank's page, to confirm the refused payment."""
+    visit = _full_visit(request)
+    if not _is_of_session(request):
+        return visit.pages.notice(pages.STALE, back=_OVERVIEW)
+    outcome, url = hosted.ask(visit.row, Asks.CONFIRM_ON_SESSION, return_url=_way_back(request, _CONFIRM, visit))
+    if outcome is CustomerOutcome.OPENED:
+        return _led_to(url, visit)
+    if outcome in RENEWS:
+        acting.hand_over_work(_register(), visit.row, visit.moment.today)
+    return visit.pages.notice(_CONFIRM_NOTICES.get(outcome, pages.NOT_NOW), back=_OVERVIEW)
+
+
+def _back_from_bank(request: Request, token: str) -> Answer:
+    """Have the workflow ask the gateway about the payment. Nothing that the browser brings back is believed."""
+    visit = _visit(Purpose.RETURN, token)
+    waits = acting.hand_over_work(_register(), visit.row, visit.moment.today)
+    back = f"../{_OVERVIEW}" if _has_session(request, visit) else ""
+    return visit.pages.notice(pages.AT_THE_BANK if waits else pages.NOTHING_OPEN, back)
+
+
+def _way_back(request: Request, name: str, visit: _Visit) -> str:
+    """Return the address to which a page of the gateway sends the customer back."""
+    expires = visit.moment.wall + _WAY_BACK
+    token = account_links.token(_keys().current, Purpose.RETURN, Account.of_row(visit.row), Power.FULL, expires)
+    return f"{request.address}/{name}/{token}"
 
 
 def _is_within(limit: Sequence[Limit], visit: _Visit) -> bool:
@@ -299,6 +328,17 @@ _CARD_NOTICES: dict[CustomerOutcome | Refusal, pages.Notice] = {
 }
 
 
+_CONFIRM_NOTICES: dict[CustomerOutcome | Refusal, pages.Notice] = {
+    Refusal.PAID_ALREADY: pages.AT_THE_BANK,
+    Refusal.PROCESSING: pages.AT_THE_BANK,
+    Refusal.BEING_SETTLED: pages.AT_THE_BANK,
+    Refusal.CARD_UPDATED: pages.CARD_SAVED_RETRIED,
+    Refusal.CARD_DECLINED: pages.BANK_DECLINED,
+    Refusal.NOTHING_TO_CONFIRM: pages.NOTHING_OPEN,
+    Refusal.ENDED: pages.NOTHING_OPEN,
+}
+
+
 def _sign_out(_request: Request) -> Answer:
     return see_other("signed-out", session="")
 
@@ -309,6 +349,7 @@ _ROUTES: dict[tuple[str, str], Callable[[Request], Answer]] = {
     ("POST", "session"): _begin_session,
     ("GET", _OVERVIEW): _overview,
     ("POST", _NEW_CARD): _new_card,
+    ("POST", _CONFIRM): _confirm,
     ("POST", "mail-link"): _mail_link,
     ("GET", "cancel"): _ask_to_cancel,
     ("POST", "cancel"): _cancel,

@@ -72,6 +72,9 @@ CARD_NOT_SAVED = Notice(HTTPStatus.OK, "page.card_not_saved_title", "page.card_n
 CARD_UNUSABLE = Notice(HTTPStatus.CONFLICT, "page.card_not_saved_title", "page.card_unusable_text")
 CARD_OLDER = Notice(HTTPStatus.CONFLICT, "page.card_not_saved_title", "page.card_older_text")
 CARD_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.card_not_saved_title", "page.card_limit_text")
+AT_THE_BANK = Notice(HTTPStatus.OK, "page.bank_title", "page.bank_text")
+NOTHING_OPEN = Notice(HTTPStatus.OK, "page.nothing_open_title", "page.nothing_open_text")
+BANK_DECLINED = Notice(HTTPStatus.CONFLICT, "page.bank_declined_title", "page.bank_declined_text")
 LINK_MAILED = Notice(HTTPStatus.OK, "page.link_mailed_title", "page.link_mailed_text")
 CLOSED = Notice(HTTPStatus.OK, "page.closed_title", "page.closed_text")
 SIGNED_OUT = Notice(HTTPStatus.OK, "page.signed_out_title", "page.signed_out_text")
@@ -149,6 +152,7 @@ class Pages:
             can_cancel=seen.can_cancel,
             can_resume=seen.can_resume,
             can_change_card=seen.can_change_card,
+            can_confirm=seen.state is State.ACTION_REQUIRED,
         )
 
     def confirm(self, change: Change, form: str) -> Answer:

@@ -638,6 +638,57 @@ def test_trouble_at_the_gateway_changes_nothing(visitor: Visitor, shop: World) -
     assert shop.row()["payment_method"] == "pm_ok"
 
 
+def _asked_to_confirm(visitor: Visitor, shop: World) -> Page:
+    """Sign in after the bank has asked for a confirmation, and press the button; return the answer."""
+    shop.edit(renewal_date="2026-01-31", payment_method="pm_3ds")
+    shop.run()
+    visitor.now = NOON + LATER
+    page = visitor.sign_in()
+    assert "Your bank asks you to confirm your last payment." in page.text
+    return visitor.post("confirm", {"form": page.fields["form"]})
+
+
+def test_a_payment_is_confirmed_at_the_bank_and_recorded_by_the_workflow(
+    visitor: Visitor, shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The button leads to the bank's page. On the way back the workflow asks the gateway: what the browser brings back
+    is not believed, and the payment is charged once."""
+    monkeypatch.setenv("PAYMENT_GATEWAY_ENDPOINT", "https://bank.example")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Page, "__init__", _unchecked)
+        opened = _asked_to_confirm(visitor, shop)
+        assert opened.status == 303
+        assert opened.header("Location").startswith("https://bank.example/")
+        token = account_links.token(
+            "a key", Purpose.RETURN, Account.of_row(shop.row()), Power.FULL, visitor.now + timedelta(hours=1)
+        )
+        back = visitor.get(f"confirm/{token}?redirect_status=succeeded&payment_intent=pi_else")
+        assert "We are asking the bank about your payment" in back.text
+        [queued] = visitor.queued
+        work = {name: queued[name] for name in ("amount", "renewal_date")}
+        shop.execute(work, "run-2", NOON + 2 * LATER)
+        assert shop.gateway.charges == []
+        assert shop.gateway.at_the_bank(opened.header("Location"))
+        for n in (3, 4):
+            shop.execute(work, f"run-{n}", NOON + n * LATER)
+        assert (shop.row()["status"], len(shop.gateway.charges)) == ("active", 1)
+        assert visitor.get(f"confirm/{token}").text.startswith("Example Shop No payment waits for you")
+        assert visitor.get(f"confirm/{token}x").status == 404
+
+
+def _unchecked(page: Page, reply: dict[str, Any]) -> None:
+    page.status, page.headers, page.html = reply["statusCode"], reply["multiValueHeaders"], reply["body"]
+
+
+def test_there_is_nothing_to_confirm_without_a_refused_payment(visitor: Visitor, shop: World) -> None:
+    """An active subscription offers no confirmation, and a made-up form opens no page of a bank."""
+    page = visitor.sign_in()
+    assert 'action="confirm"' not in page.html
+    form = account_links.form_token("a key", visitor.session)
+    assert "No payment waits for you" in visitor.post("confirm", {"form": form}).text
+    assert visitor.post("confirm", {"form": "x"}).status == 409
+
+
 def test_receipts_are_listed_with_their_links(visitor: Visitor, shop: World) -> None:
     """The overview lists the receipts of this customer, each with a link that opens the receipt."""
     shop.edit(renewal_date="2026-01-31")
