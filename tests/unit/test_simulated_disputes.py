@@ -93,12 +93,12 @@ def test_what_ends_nothing(actions: Mapping[date, tuple[Action, ...]], *, kept: 
     assert ("missed", day(52)) in faults(missed)
 
 
-def test_a_default_year_has_twenty_of_each() -> None:
-    """The year that `make simulate` tells by default has at least 20 disputes, 20 refunds in the dashboard and 20
-    refunds that fail later; in two of three seeds at least."""
-    counts = [_counted(Story(seed, days=365, subscriptions=30)) for seed in (1, 2, 3)]
-    for kind in (Contested, RefundElsewhere, RefundFails):
-        assert sum(count[kind] >= 20 for count in counts) >= 2
+def test_a_default_year_plans_twenty_of_each() -> None:
+    """The year that `make simulate` tells by default plans at least 20 disputes, 20 refunds in the dashboard and 20
+    refunds that fail later. (Fewer happen: a payment may be missing, or disputed or refunded already.)"""
+    for seed in (1, 2, 3):
+        count = _counted(Story(seed, days=365, subscriptions=30))
+        assert min(count[kind] for kind in (Contested, RefundElsewhere, RefundFails)) >= 20
 
 
 def _counted(story: Story) -> Counter[type]:
