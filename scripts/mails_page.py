@@ -13,20 +13,26 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from email.message import EmailMessage
+from functools import partial
 from hashlib import sha256
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import pypdfium2
 from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngInfo
 
+from renewals.domain.changes import Change, ChangeKind
+from renewals.domain.confirmations import Confirmation
 from renewals.domain.payment import GatewayCard
+from renewals.domain.preview import NextCharge
 from renewals.domain.renewal import MailKind, Renewal, Status
 from renewals.domain.stored import RefundRecord
-from renewals.domain.subscription import SubscriptionStatus, parse
+from renewals.domain.subscription import Subscription, SubscriptionStatus, parse
 from scripts.ledger_page import sample, sample_row
+from send_email.confirmation_mail import Ahead, Seller, confirmation_mail
 from send_email.message import Attachment, Prospects, compose, remind
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +48,11 @@ _FROM, _TO, _SELLER = "billing@example.com", "ann@customer.example", "Example Lt
 _RETRY, _END = date(2026, 2, 3), date(2026, 2, 7)
 _WIDTH, _TALLEST, _SCALE, _COLOURS, _EDGE = 390, 1400, 2, 32, 8
 _BROWSER_SECONDS = 60
+_OTHER_LANGUAGES = (
+    *(("de", "payment_failed"), ("fr", "receipt"), ("ar", "payment_failed")),
+    *(("ja", "receipt_pdf"), ("ar", "receipt_pdf")),
+)
+_LANGUAGE_NAMES = {"de": "in German", "fr": "in French", "ja": "in Japanese", "ar": "in Arabic"}
 _ABOUT = """# Mails and receipts
 
 Customers get these mails and receipts. `python -m scripts.mails_page` makes this page and its pictures, which are as
@@ -77,8 +88,17 @@ class Example:
 
 
 def examples() -> Iterator[Example]:
-    """Yield the mails, then the receipts."""
-    paid, refunded = _paid(), _refunded("refunded")
+    """Yield the examples of the page: all in English, and some in other languages."""
+    yield from spoken("en")
+    for locale, name in _OTHER_LANGUAGES:
+        example = next(each for each in spoken(locale) if each.name == name)
+        title = f"{example.title}, {_LANGUAGE_NAMES[locale]}"
+        yield replace(example, name=f"{name}_{locale}", title=title, when=f"With `locale` {locale}.")
+
+
+def spoken(locale: str) -> Iterator[Example]:
+    """Yield the mails, then the receipts, in the language of the locale."""
+    paid, refunded = _paid(locale), _refunded("refunded", locale)
     soft = Prospects(_RETRY, _END, SubscriptionStatus.CANCELED)
     last = replace(soft, retry_on=_END)
     hard = replace(soft, retry_on=None)
@@ -87,15 +107,19 @@ def examples() -> Iterator[Example]:
     waits = replace(declined, status=Status.ACTION_REQUIRED)
     yield _mail("receipt", "Receipt", "After each payment, with the receipt as a PDF.", paid)
     yield _reminder(
-        "upcoming", "Reminder of a renewal", "Three weeks before the renewal of a plan longer than a month.", None
+        "upcoming",
+        "Reminder of a renewal",
+        "Three weeks before the renewal of a plan longer than a month.",
+        None,
+        locale,
     )
     card = GatewayCard("pm_1", "Visa ending in 4242", "2025-12")
     yield _reminder(
-        "card_expires", "Reminder of a card", "Some days before a renewal that the card does not reach.", card
+        "card_expires", "Reminder of a card", "Some days before a renewal that the card does not reach.", card, locale
     )
     detached = replace(card, is_detached=True)
     when = "Some days before a renewal, when the card was detached at the gateway."
-    yield _reminder("card_detached", "Reminder of a detached card", when, detached)
+    yield _reminder("card_detached", "Reminder of a detached card", when, detached, locale)
     soft_decline = "When a payment was declined, and the same card will be tried again."
     yield _mail("payment_failed", "Payment failed", soft_decline, declined, soft)
     hard_decline = "When a payment was declined, and only another payment method can help."
@@ -108,16 +132,58 @@ def examples() -> Iterator[Example]:
         "refund_pending",
         "Refund on its way",
         "When the gateway is still processing the refund.",
-        _refunded("refund_pending"),
+        _refunded("refund_pending", locale),
     )
     yield _mail(
         "refunded", "Refunded", "When the gateway has made a refund, with the receipt of the refund as a PDF.", refunded
     )
     yield _mail(
-        "refund_failed", "Refund failed", "When a refund did not reach the customer.", _refunded("refund_failed")
+        "refund_failed",
+        "Refund failed",
+        "When a refund did not reach the customer.",
+        _refunded("refund_failed", locale),
     )
-    yield _receipt("receipt_pdf", "The receipt of a payment", receipt_of(paid))
-    yield _receipt("refund_pdf", "The receipt of a refund", refund_receipt_of(refunded, "refund_1"))
+    yield from _confirmations(locale)
+    payment, refund = receipts(locale)
+    yield _receipt("receipt_pdf", "The receipt of a payment", payment)
+    yield _receipt("refund_pdf", "The receipt of a refund", refund)
+
+
+def _confirmations(locale: str) -> Iterator[Example]:
+    row = sample_row() | {"locale": locale}
+    before, at = parse(row | {"amount": Decimal("24.99")}), datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
+    ends = parse(row | {"cancel_at": "2026-02-28"})
+    charge = NextCharge(date(2026, 1, 31), date(2026, 1, 31), date(2026, 2, 28), Decimal("29.99"), "USD", "")
+    goes_on, over = Ahead((charge,), is_open=False, zone=UTC), Ahead((), is_open=False, zone=UTC)
+    of = partial(_confirmation, at)
+    when = "When a subscription was created, if `Confirmations` names `sign_up`."
+    yield of(MailKind.SIGN_UP, "Sign-up", when, Told(ChangeKind.CREATED, parse(row), goes_on))
+    when = "When a subscription was canceled, here at the end of its paid period."
+    yield of(MailKind.CANCELLATION, "Cancellation", when, Told(ChangeKind.ENDING, ends, over))
+    when = "When a paused or ending subscription goes on."
+    yield of(MailKind.RESUMPTION, "Resumption", when, Told(ChangeKind.RESUMED, parse(row), goes_on))
+    when = "When the price, the plan or the interval has changed."
+    yield of(MailKind.CHANGED_TERMS, "Changed terms", when, Told(ChangeKind.EDITED, parse(row), goes_on, before))
+
+
+class Told(NamedTuple):
+    """A change that a mail confirms."""
+
+    what: ChangeKind
+    subscription: Subscription
+    ahead: Ahead
+    before: Subscription | None = None
+
+
+def _confirmation(at: datetime, kind: MailKind, title: str, when: str, told: Told) -> Example:
+    confirmation = Confirmation(kind, Change(at, "customer", told.what, {}), told.subscription, told.before)
+    seller = Seller(_SELLER, _CUSTOMER_PAGE)
+    return _example(kind, title, when, confirmation_mail(confirmation, told.ahead, seller=seller, sender=_FROM, to=_TO))
+
+
+def receipts(locale: str) -> tuple[Receipt, Receipt]:
+    """Return the receipts of a payment and of a refund, in the language of the locale."""
+    return receipt_of(_paid(locale)), refund_receipt_of(_refunded("refunded", locale), "refund_1")
 
 
 def page(found: Iterable[Example]) -> str:
@@ -145,10 +211,11 @@ def take(example: Example, folder: Path) -> None:
     few.save(example.picture, optimize=True, pnginfo=kept)
 
 
-def _paid() -> Renewal:
+def _paid(locale: str) -> Renewal:
     seller = {"name": _SELLER, "address": "1 Example Street, 12345 Example City", "tax_id": "DE123456789"}
     return replace(
         sample(),
+        locale=locale,
         status=Status.DONE,
         seller=seller,
         payment_id="pi_3QxJ2kLkdIwHu7ix0a1B2c3D",
@@ -158,7 +225,7 @@ def _paid() -> Renewal:
     )
 
 
-def _refunded(kind: str) -> Renewal:
+def _refunded(kind: str, locale: str) -> Renewal:
     """Return a renewal whose customer must be told of a partial refund."""
     refund: RefundRecord = {
         "amount": Decimal("10.00"),
@@ -168,7 +235,7 @@ def _refunded(kind: str) -> Renewal:
         "request": "",
         "refund_id": "re_3QxJ2kLkdIwHu7ix0e5F6g7H",
     }
-    return replace(_paid(), refunds={"refund_1": refund}, notice=f"{kind}_1")
+    return replace(_paid(locale), refunds={"refund_1": refund}, notice=f"{kind}_1")
 
 
 def _mail(
@@ -182,9 +249,16 @@ def _mail(
     return _example(name or kind, title, when, mail)
 
 
-def _reminder(name: str, title: str, when: str, card: GatewayCard | None) -> Example:
+def _reminder(name: str, title: str, when: str, card: GatewayCard | None, locale: str) -> Example:
     yearly = {"interval": "year", "amount": Decimal("299.00")} if card is None else {}
-    mail = remind(parse(sample_row() | yearly), card, seller=_SELLER, page=_CUSTOMER_PAGE, sender=_FROM, to=_TO)
+    mail = remind(
+        parse(sample_row() | yearly | {"locale": locale}),
+        card,
+        seller=_SELLER,
+        page=_CUSTOMER_PAGE,
+        sender=_FROM,
+        to=_TO,
+    )
     return _example(name, title, when, mail)
 
 
@@ -192,7 +266,8 @@ def _example(name: str, title: str, when: str, mail: EmailMessage) -> Example:
     plain, html = mail.get_body(("plain",)), mail.get_body(("html",))
     if plain is None or html is None:
         raise ValueError(f"the mail {name} has no text")
-    return Example(name, title, when, html.get_content(), f"Subject: {mail['Subject']}\n\n{plain.get_content()}")
+    words = str(plain.get_content()).replace("\r\n", "\n")  # a text beyond ASCII keeps the line ends of mails
+    return Example(name, title, when, html.get_content(), f"Subject: {mail['Subject']}\n\n{words}")
 
 
 def _receipt(name: str, title: str, receipt: Receipt) -> Example:

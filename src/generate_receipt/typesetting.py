@@ -113,10 +113,13 @@ def _fewest_fonts(text: str, fonts: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _direction(text: str) -> str:
-    """Return "rtl" or "ltr", the direction of the first letter that has a direction."""
-    strong = (kind for kind in map(unicodedata.bidirectional, text) if kind in {"L", "R", "AL"})
-    return "ltr" if next(strong, "L") == "L" else "rtl"
+def _direction(text: str, *, mirrored: bool) -> str:
+    """Return "rtl" or "ltr", the direction of the first letter that has a direction. On a page that is read from right
+    to left, a text with a single letter from right to left is a text from right to left: our own texts there may begin
+    with a name in Latin letters."""
+    strong = [kind for kind in map(unicodedata.bidirectional, text) if kind in {"L", "R", "AL"}]
+    begins = strong[:1] if not mirrored else strong
+    return "rtl" if {"R", "AL"}.intersection(begins) else "ltr"
 
 
 # When letters are put into the order of drawing, a joiner belongs to the letter before the joiner, like a mark. fpdf2
@@ -293,7 +296,10 @@ class Sheet:
                 self.pdf.add_font(font, "", receipt_fonts.FOLDER / font)
         self.pdf.drawn_with = fonts
         self.pdf.set_font(fonts[0], "", style.size)
-        self.pdf.set_text_shaping(use_shaping_engine=not SHAPED.isdisjoint(fonts), direction=_direction(text))
+        self.pdf.set_text_shaping(
+            use_shaping_engine=not SHAPED.isdisjoint(fonts),
+            direction=_direction(text, mirrored=self._mirrored),
+        )
 
     def _shortened(self, line: str, width: float) -> str:
         while line and self.pdf.get_string_width(line + ELLIPSIS) > width:

@@ -162,3 +162,13 @@ def test_catalogues_are_read_once() -> None:
     assert catalogues.catalogue("receipts", "en") is catalogues.catalogue("receipts", "en")
     assert catalogues.catalogue("receipts", "xx") == {}
     assert by_babel.formats("de") is by_babel.formats("de")
+
+
+def test_a_card_within_an_arabic_sentence_keeps_the_direction_of_the_sentence() -> None:
+    """The name of a card is a text of its own within a sentence, and is read from right to left although the brand
+    stands first in Latin letters: the brand and the digits are marked within the marked name."""
+    arabic = words("ar")
+    said = arabic.say("mails.card_detached", plan="Pro", card=arabic.card("Visa ending in 4242"), day="1")
+    assert "\u2068\u2068Visa\u2069 تنتهي بالأرقام \u20684242\u2069\u2069" in said
+    assert words("de").card("Visa ending in 4242") == "Visa mit den Endziffern 4242"
+    assert words("de").card("Link") == "Link"

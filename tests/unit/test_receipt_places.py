@@ -4,7 +4,7 @@ mistake."""
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import combinations
 from typing import Any
@@ -16,6 +16,7 @@ from fpdf.fonts import TTFFont
 from generate_receipt.pdf import FOOTER_Y, LEFT, WIDTH, Receipt, Seller, render
 from generate_receipt.typesetting import ELLIPSIS, Sheet, Style
 from renewals.domain import currencies
+from renewals.language.tags import LANGUAGES
 from tests.shares import share
 from tests.unit.test_receipt_pdf import LONG, RECEIPT
 
@@ -173,3 +174,21 @@ def test_nothing_of_an_ordinary_receipt_is_cut(of: str, monkeypatch: pytest.Monk
         render(receipt)
     _expect_in_place(drawn, receipt)
     assert [text for text in _texts(drawn) if ELLIPSIS in text] == []
+
+
+@pytest.mark.parametrize("of", ["payment", "refund"])
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_no_language_overflows_a_place(tag: str, of: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every language, each of our own texts keeps its place uncut, in letters of 6 points at the least, beside a
+    large amount, a long number of the receipt and the longest months."""
+    for month in (9, 12):
+        receipt = replace(
+            RECEIPT, of=of, locale=tag, amount="999999.99", currency="USD", number="20260131-AK81-S5Y8-2HYK-R12",
+            paid_at=datetime(2026, month, 28, 23, 59, tzinfo=UTC), period_start=date(2026, month, 28),
+            period_end=date(2027, month, 28), payment_method="American Express ending in 4242",
+        )  # fmt: skip
+        with watched(monkeypatch) as drawn:
+            assert render(receipt).missing == ""
+        _expect_in_place(drawn, receipt)
+        assert [text for text in _texts(drawn) if ELLIPSIS in text] == []
+        assert len(drawn) >= 30

@@ -23,7 +23,12 @@ def isolated(text: str) -> str:
 
 def is_amount(text: str) -> bool:
     """Whether the whole text is an amount."""
-    return text[:1] in (LEFT_TO_RIGHT, RIGHT_TO_LEFT)
+    return text[:1] in (LEFT_TO_RIGHT, RIGHT_TO_LEFT) and text.find(END) == len(text) - 1
+
+
+def is_balanced(text: str) -> bool:
+    """Whether each mark that begins has its end, as in a text that `Words.say` has put together."""
+    return sum(map(text.count, (LEFT_TO_RIGHT, RIGHT_TO_LEFT, BY_CONTENT))) == text.count(END)
 
 
 def without(text: str) -> str:

@@ -134,7 +134,9 @@ class Words:
     def _value(self, value: str) -> str:
         if marks.is_amount(value):
             return value
-        return marks.isolated(marks.without(value)) if self.direction == "rtl" else marks.without(value)
+        if self.direction == "ltr":
+            return marks.without(value)
+        return marks.isolated(value if marks.is_balanced(value) else marks.without(value))
 
 
 def words(locale: str) -> Words:
