@@ -155,7 +155,7 @@ class _Writing:
         return told + [self._charged("notices.price_still", each) for each in before[:1]]
 
     def _what_follows(self, charges: tuple[NextCharge, ...]) -> list[str]:
-        """Say when money is charged next, when the subscription ends if its end is set, and how to cancel."""
+        """Say when money is charged next, and when the subscription ends if its end is set."""
         subscription = self.confirmation.subscription
         told = []
         if subscription.status is SubscriptionStatus.PAST_DUE:
@@ -165,7 +165,7 @@ class _Writing:
             told.append(self._charged(key, charges[0]))
         if subscription.cancel_at is not None:
             told.append(self._said("notices.ends_on", day=self._last_day))
-        return [*told, self._way_to_cancel()]
+        return told
 
     def _charged(self, key: str, charge: NextCharge) -> str:
         return self._said(key, price=self._price(charge), day=self.say.day(charge.on))
