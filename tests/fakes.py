@@ -26,7 +26,7 @@ from renewals.domain import refund_notices
 from renewals.domain.confirmations import CONFIRMATIONS
 from renewals.domain.customer_request import CustomerRequest
 from renewals.domain.dunning import Dunning
-from renewals.domain.reminders import Rules
+from renewals.domain.reminder_rules import Rules
 from renewals.domain.renewal import CUT_OFF, Renewal
 from renewals.domain.request import Asks, RenewalRequest
 from renewals.gateway import access as gateway_access

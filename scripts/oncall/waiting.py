@@ -14,7 +14,7 @@ from renewal_sweep.needs import DAYS, is_unfinished, unfinished_seconds
 from renewal_sweep.parts import PartKind, SweepPart
 from renewal_sweep.sweep import PAGE, Sweep
 from renewals.domain import refunds, wording
-from renewals.domain.reminders import Rules
+from renewals.domain.reminder_rules import Rules
 from renewals.domain.renewal import MailKind
 from renewals.domain.renewal_items import INDEX_SHARDS
 from renewals.domain.request import RenewalRequest

@@ -32,7 +32,7 @@ from gateway_worker.mode import is_of_our_mode
 from renewals.domain.gateway_event import GatewayEvent, NotTaken, PassedOver, UnknownType
 from renewals.domain.item_values import fields, text, whole
 from renewals.domain.reasons import Reason
-from renewals.domain.reminders import Rules
+from renewals.domain.reminder_rules import Rules
 from renewals.domain.renewal import Renewal
 from renewals.domain.request import RenewalRequest
 from renewals.domain.subscription import Subscription

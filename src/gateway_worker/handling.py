@@ -33,7 +33,7 @@ from renewals.gateway import access as gateway_access
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from renewals.domain.reminders import Rules
+    from renewals.domain.reminder_rules import Rules
     from renewals.domain.renewal import Renewal
     from renewals.domain.request import RenewalRequest
     from renewals.domain.subscription import Subscription

@@ -25,12 +25,13 @@ from process_payment.charge import Charge
 from process_payment.decisions import Outcome
 from process_payment.payments import Payments
 from process_payment.remind import Remind
-from renewals.domain import currencies, reminders
+from renewals.domain import currencies
 from renewals.domain.dunning import Dunning
 from renewals.domain.errors import BadEvent, BadRow, PaymentError
 from renewals.domain.item_values import fields, text
 from renewals.domain.outcomes import PaymentOutcome
 from renewals.domain.reasons import Reason
+from renewals.domain.reminder_rules import Rules
 from renewals.domain.request import Asks, RenewalRequest
 from renewals.gateway import access as gateway_access
 from renewals.gateway.port import GatewayUnauthorized
@@ -130,7 +131,7 @@ def _to_remind_of(asked: RenewalRequest, today: date) -> Reply:
         records=reminder_records.Records(aws.dynamodb(), setting("DYNAMODB_TABLE")),
         gateway=gateway_access.gateway(),
         today=today,
-        rules=reminders.Rules.of(setting("REMINDER_DAYS"), setting("REMINDED_PERIOD_DAYS")),
+        rules=Rules.of(setting("REMINDER_DAYS"), setting("REMINDED_PERIOD_DAYS")),
     )
     kinds = remind.still_owed(asked)
     nothing = Outcome(PaymentOutcome.NOTHING_TO_DO, Reason.NOTHING_TO_REMIND_OF)

@@ -8,6 +8,7 @@ from datetime import date
 from renewals.domain import reminders, spans
 from renewals.domain.errors import BadRow, Overtaken, PaymentError
 from renewals.domain.payment import GatewayCard
+from renewals.domain.reminder_rules import Rules
 from renewals.domain.renewal import MailKind
 from renewals.domain.request import RenewalRequest
 from renewals.domain.subscription import Subscription
@@ -28,7 +29,7 @@ class Remind:
     records: reminder_records.Records
     gateway: Gateway
     today: date
-    rules: reminders.Rules
+    rules: Rules
 
     def still_owed(self, asked: RenewalRequest) -> list[MailKind]:
         """Return the reminders that the customer must get before the requested period and that were not sent yet.

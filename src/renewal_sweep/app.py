@@ -13,7 +13,7 @@ from typing import Any
 from renewal_sweep.parts import SweepKind, SweepPart
 from renewal_sweep.sweep import Sweep, Swept
 from renewals.domain.errors import BadEvent, BadRow
-from renewals.domain.reminders import Rules
+from renewals.domain.reminder_rules import Rules
 from renewals.ledger.charging import Switch
 from renewals.ledger.steps import Row
 from renewals.runtime import aws, clock, telemetry

@@ -44,6 +44,7 @@ from renewal_sweep.parts import PartKind, SweepKind, SweepPart
 from renewals.domain import mail_faults, reminders, subscription
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import storable
+from renewals.domain.reminder_rules import Rules
 from renewals.domain.renewal import CUT_OFF
 from renewals.domain.request import Asks, RenewalRequest
 from renewals.domain.subscription import SubscriptionStatus
@@ -126,7 +127,7 @@ class Sweep:
     seconds_left: Callable[[], float]
     today: date
     now: datetime
-    reminder_rules: reminders.Rules
+    reminder_rules: Rules
     concurrency: int
     test_clock: Callable[[Row], date | None] | None = None
 

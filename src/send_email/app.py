@@ -96,7 +96,7 @@ def _delivered(renewal: Mapping[str, object], post: Post, page: CustomerPage) ->
 
 
 def _reminded(renewal: Mapping[str, object], post: Post, page: CustomerPage, today: date) -> MailOutcome:
-    from renewals.domain import reminders  # most mails are no reminders, and the function must start fast
+    from renewals.domain.reminder_rules import Rules
     from renewals.ledger import reminder_records
     from send_email.reminding import Reminding
 
@@ -106,7 +106,7 @@ def _reminded(renewal: Mapping[str, object], post: Post, page: CustomerPage, tod
         seller=setting("SELLER_NAME"),
         page_link=page.link,
         today=today,
-        rules=reminders.Rules.of(setting("REMINDER_DAYS"), setting("REMINDED_PERIOD_DAYS")),
+        rules=Rules.of(setting("REMINDER_DAYS"), setting("REMINDED_PERIOD_DAYS")),
         brand=_brand(),
     )
     kinds = [MailKind(str(kind)) for kind in several(renewal, "reminders")]

@@ -10,6 +10,7 @@ from renewals.domain.errors import MailError, repeat_while_outdated
 from renewals.domain.item_values import Item
 from renewals.domain.mail_tags import Tagged
 from renewals.domain.outcomes import MailOutcome
+from renewals.domain.reminder_rules import Rules
 from renewals.domain.renewal import Mail, MailKind, MailState
 from renewals.domain.subscription import Subscription
 from renewals.ledger import reminder_records
@@ -34,7 +35,7 @@ class Reminding:
     seller: str
     page_link: Callable[[Item | None, Power], str]
     today: date
-    rules: reminders.Rules
+    rules: Rules
     brand: Brand = PLAIN
 
     def deliver(

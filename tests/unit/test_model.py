@@ -27,7 +27,7 @@ from renewal_sweep.parts import SweepPart
 from renewal_sweep.sweep import Sweep
 from renewals.domain import currencies
 from renewals.domain.payment import Failure, PaymentState
-from renewals.domain.reminders import Rules
+from renewals.domain.reminder_rules import Rules
 from renewals.domain.schedule import Interval, Schedule
 from renewals.domain.subscription import is_live
 from renewals.runtime.renewal_queue import RenewalQueue

@@ -51,7 +51,7 @@ from renewals.domain.errors import MailError, PaymentError
 from renewals.domain.mail_faults import FaultKind
 from renewals.domain.mail_tags import Tagged
 from renewals.domain.refunds import NotRefundable, check
-from renewals.domain.reminders import Rules
+from renewals.domain.reminder_rules import Rules
 from renewals.domain.renewal import Renewal, Status
 from renewals.domain.renewal_items import renewal_from, shard
 from renewals.domain.request import Asks, RenewalRequest

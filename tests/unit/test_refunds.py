@@ -18,7 +18,7 @@ from renewals.domain.currencies import exact_minor_units
 from renewals.domain.errors import BadRow
 from renewals.domain.payment import GatewayRefundState
 from renewals.domain.refunds import waiting
-from renewals.domain.reminders import Rules
+from renewals.domain.reminder_rules import Rules
 from renewals.domain.renewal_items import INDEX_SHARDS
 from renewals.domain.request import Asks, RenewalRequest
 from renewals.gateway.port import GatewayUnavailable

@@ -13,6 +13,7 @@ from botocore.exceptions import ReadTimeoutError
 
 from renewals.domain import reminders
 from renewals.domain.errors import BadRow
+from renewals.domain.reminder_rules import Rules
 from renewals.domain.renewal import MailKind
 from renewals.domain.subscription import Subscription, parse
 from renewals.domain.timeline import timeline
@@ -153,7 +154,7 @@ PLANS: dict[str, dict[str, Any]] = {
 def test_a_renewal_is_announced_by_the_length_of_its_period(due: str, from_period: int, announced: list[str]) -> None:
     """The parameter RemindedPeriodDays decides by the days of the period to come, whatever the months that the period
     has: 32 never names a month, and 181 always names half a year."""
-    rules, day = reminders.Rules(21, from_period), date.fromisoformat(due)
+    rules, day = Rules(21, from_period), date.fromisoformat(due)
     rows = {name: _row(renewal_date=due, **plan) for name, plan in PLANS.items()}
     assert [name for name, row in rows.items() if reminders.owed(row, day - 21 * DAY, rules)] == announced
 
@@ -176,7 +177,7 @@ def test_an_upgrade_on_any_day_announces_each_renewal_once(shop: World, plan: st
     """The nightly sweeps before the upgrade remind seven days ahead and of plans of a year, the sweeps after the
     upgrade by the defaults. On whichever day the upgrade comes, each renewal of a long plan is announced once, and no
     renewal of a month is announced; a renewal that the earlier rule announced is not announced again."""
-    before, after = reminders.Rules(7, 364), reminders.Rules(_default("ReminderDays"), _default("RemindedPeriodDays"))
+    before, after = Rules(7, 364), Rules(_default("ReminderDays"), _default("RemindedPeriodDays"))
     shop.subscribe(**PLANS[plan])
     for ahead in range(40, 0, -1):
         rules, now = before if ahead > upgraded else after, NOON - ahead * DAY
@@ -192,7 +193,7 @@ def test_an_upgrade_on_any_day_announces_each_renewal_once(shop: World, plan: st
 def test_a_card_is_asked_about_seven_days_ahead_at_most(days: int, asked: int) -> None:
     """A reminder about a card comes seven days before the renewal at the earliest, and never before ReminderDays: an
     earlier reminder of a long plan does not bring the card's forward."""
-    rules, card = reminders.Rules(days, 32), _card("2025-12")
+    rules, card = Rules(days, 32), _card("2025-12")
     for plan in ({}, YEARLY):
         told = [
             ahead

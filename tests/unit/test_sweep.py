@@ -15,7 +15,7 @@ from renewal_sweep.parts import SweepPart
 from renewal_sweep.sweep import Sweep, Swept
 from renewals.domain.errors import BadRow, NotHandedOver
 from renewals.domain.payment import PaymentState
-from renewals.domain.reminders import Rules
+from renewals.domain.reminder_rules import Rules
 from renewals.domain.request import RenewalRequest
 from renewals.ledger.steps import Row
 from renewals.runtime.renewal_queue import RenewalQueue

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 from renewals.domain import item_values, mail_faults, offers
 from renewals.domain.errors import BadRow
@@ -28,38 +28,14 @@ from renewals.domain.renewal import Mail, MailKind, MailState
 from renewals.domain.renewal_items import mail_from
 from renewals.domain.subscription import Subscription, SubscriptionStatus, parse
 
+if TYPE_CHECKING:
+    from renewals.domain.reminder_rules import Rules
+
 EARLIER = "earlier_reminders"
 """The attribute of a row with the records of reminders that failed and were tried again. The attribute stands outside
 the reminder's record, because an earlier version rejects a record with further attributes."""
 
 _MONTH = re.compile(r"(\d{4}-\d{2})?", re.ASCII)
-
-CARD_DAYS = 7
-"""A reminder about a card comes at most this many days before the renewal. Banks replace many cards shortly before the
-card expires: an earlier mail would often ask for an update that the customer need not make."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """When a deployment reminds customers of a renewal.
-
-    Attributes:
-        days: a reminder comes at most this many days before the renewal; with 0, nobody is reminded of anything.
-        from_period: a renewal is announced if its period has this many days or more.
-    """
-
-    days: int
-    from_period: int
-
-    @classmethod
-    def of(cls, days: str, from_period: str) -> Rules:
-        """Read the parameters ReminderDays and RemindedPeriodDays."""
-        return cls(int(days), int(from_period))
-
-    @property
-    def card_days(self) -> int:
-        """A reminder about a card comes at most this many days before the renewal."""
-        return min(self.days, CARD_DAYS)
 
 
 def at_period(rows: Sequence[Item], customer_id: str, renewal_date: date | None) -> Subscription | None:
