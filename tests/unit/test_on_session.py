@@ -13,6 +13,8 @@ import pytest
 from renewals.domain.customer_request import RENEWS, CustomerRequest
 from renewals.domain.payment import Failure, PaymentState
 from renewals.domain.request import Asks
+from renewals.domain.timeline import timeline
+from renewals.domain.timeline_entries import EntryKind
 from renewals.domain.transitions import Action
 from renewals.ledger.asked_by import AskedBy
 from tests.cuts import Cut
@@ -102,6 +104,19 @@ def test_a_confirmed_payment_is_recorded_and_receipted(by: str) -> None:
         shop.run("later", THEN + MINUTE, period=DUE.isoformat() if by == "sweep" else None)
     assert (item(shop)["status"], shop.row()["status"], len(shop.gateway.charges)) == ("done", "active", 1)
     expect_truth(shop)
+
+
+def test_the_timeline_tells_that_the_customer_was_at_the_bank() -> None:
+    """The timeline says when the customer was sent to the bank's page, before and after the payment."""
+    shop = asked()
+    shop.gateway.at_the_bank(confirm(shop)["url"])
+    for status in ("action_required", "done"):
+        told = [entry for entry in timeline(shop.row(), [item(shop)], []) if entry.kind is EntryKind.CHALLENGED]
+        assert item(shop)["status"] == status
+        assert [(entry.at, entry.text) for entry in told] == [
+            (THEN, "The customer was sent to the bank's page, to confirm the payment.")
+        ]
+        shop.run("later", THEN + MINUTE)
 
 
 def test_an_open_challenge_goes_on() -> None:

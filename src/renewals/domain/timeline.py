@@ -33,6 +33,7 @@ _TRIED = frozenset(
         EntryKind.DUE,
         EntryKind.CLAIMED,
         EntryKind.DECLINED,
+        EntryKind.CHALLENGED,
         EntryKind.GIVEN_UP,
         EntryKind.FAILED,
         EntryKind.MAILED,
@@ -140,6 +141,9 @@ def _period(renewal: Renewal, item: Item, zone: tzinfo) -> Iterator[Entry]:
     yield entry(renewal.claimed_at, EntryKind.CLAIMED, f"The charge of {what} was begun, for {period}.")
     for name, refusal in renewal.refusals.items():
         yield entry(datetime.fromisoformat(refusal["at"]), EntryKind.DECLINED, _refused(name, refusal))
+    if renewal.challenged_at is not None:
+        told = "The customer was sent to the bank's page, to confirm the payment."
+        yield entry(renewal.challenged_at, EntryKind.CHALLENGED, told)
     if renewal.status in UNSETTLED and renewal.next_attempt is not None:
         told = (
             "On this day the payment is tried again, or the gateway is asked for the result. After an update of the "

@@ -17,6 +17,7 @@ class EntryKind(StrEnum):
     DUE = "due"
     CLAIMED = "claimed"
     DECLINED = "declined"
+    CHALLENGED = "challenged"
     NEXT_ATTEMPT = "next_attempt"
     CHARGED = "charged"
     FAILED = "failed"
