@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
+from renewals.domain.errors import BadSecret, MailError
 from renewals.ledger.account_links import Account, Power, Purpose, token
+from renewals.runtime import telemetry
+from renewals.runtime.aws_errors import transient_aws_errors_as
 
 if TYPE_CHECKING:
     from renewals.domain.item_values import Item
@@ -31,8 +36,20 @@ class CustomerPage:
     now: datetime
 
     def link(self, row: Item | None, power: Power) -> str:
-        """Return the link for the customer of a row; empty without a page, or without a row to sign for."""
+        """Return the link for the customer of a row; empty without a page, or without a row to sign for.
+
+        A key that cannot be read, or is no key, holds no mail back, because dunning waits for its mails: the mail goes
+        out without the link, and the metric MailsWithoutLink counts the mail. A failure of the moment raises MailError,
+        and the workflow tries again.
+        """
         if self.team_url or not self.account_url or row is None:
             return self.team_url
-        signed = token(self.key(), Purpose.LINK, Account.of_row(row), power, self.now + power.lasts)
+        try:
+            with transient_aws_errors_as(MailError):
+                key = self.key()
+        except (BadSecret, ClientError) as error:
+            telemetry.count("MailsWithoutLink")
+            telemetry.logger().error("a mail without a link", extra={"error": telemetry.named(error)})
+            return ""
+        signed = token(key, Purpose.LINK, Account.of_row(row), power, self.now + power.lasts)
         return f"{self.account_url}/link/{signed}"

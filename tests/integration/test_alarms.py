@@ -560,6 +560,17 @@ def test_somebody_tries_links_to_the_customer_page(shop: Shop, watch: Watch) -> 
     watch.goes_off("account-links-refused")
 
 
+def test_the_key_of_the_links_cannot_be_read(shop: Shop, watch: Watch) -> None:
+    """A receipt goes out without the link to the customer page while the key of the links cannot be read, and an alarm
+    comes on."""
+    subscriber = shop.subscribe()
+    with misled(shop, "subscription-mgmt-send-email-prod", ACCOUNT_LINK_KEY_ARN="gone"):
+        assert shop.renew(subscriber).status == SUCCEEDED
+        watch.comes_on("mails-without-link")
+    assert is_done(shop, subscriber)
+    watch.goes_off("mails-without-link")
+
+
 def account_api(shop: Shop) -> str:
     """Return the address of the customer page's API, without a host name of its own."""
     [api] = [

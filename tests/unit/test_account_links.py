@@ -146,6 +146,6 @@ def test_the_secret_holds_one_or_two_keys() -> None:
     assert Keys.of_secret('{"current": "a"}') == Keys("a")
     assert Keys.of_secret('{"current": "a", "previous": "b"}') == Keys("a", "b")
     assert Keys.of_secret('{"current": "a", "previous": ""}') == Keys("a")
-    for secret in ("a", "[]", "{}", '{"current": ""}', '{"current": 1}'):
+    for secret in ("a", "[]", "{}", '{"current": ""}', '{"current": 1}', '{"current": "\\ud800"}'):
         with pytest.raises(BadSecret, match="account links"):
             Keys.of_secret(secret)

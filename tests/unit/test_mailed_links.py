@@ -2,6 +2,8 @@
 
 import re
 from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,8 +13,11 @@ from renewals.domain.request import Asks
 from renewals.ledger import account_links
 from renewals.ledger.account_links import Keys, Power, Purpose
 from renewals.ledger.asked_by import AskedBy
+from renewals.ledger.receipt_links import LinkKey
+from renewals.runtime import telemetry
 from tests import fakes
-from tests.fakes import NOON, PAGE, World
+from tests.fake_aws import error
+from tests.fakes import LATER, NOON, PAGE, World
 
 OURS = "https://abcd.execute-api.eu-west-1.amazonaws.com/prod/account"
 DAY = timedelta(days=1)
@@ -23,7 +28,22 @@ def our_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stack's own page is on."""
     monkeypatch.setitem(fakes.SETTINGS, "CUSTOMER_PAGE_URL", "")
     monkeypatch.setitem(fakes.SETTINGS, "ACCOUNT_URL", OURS)
-    monkeypatch.setattr(send_email.app, "_account_key", lambda: "a key")
+    _secret(monkeypatch, {"SecretString": '{"current": "a key"}'})
+
+
+def _secret(monkeypatch: pytest.MonkeyPatch, *answers: dict[str, Any] | Exception) -> None:
+    """Let Secrets Manager answer so about the key of the links, and for ever as the last time."""
+    told = list(answers)
+
+    def get_secret_value(**_: str) -> dict[str, Any]:
+        answer = told.pop(0) if len(told) > 1 else told[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    client: Any = SimpleNamespace(get_secret_value=get_secret_value)
+    key = LinkKey(client, "arn:key")
+    monkeypatch.setattr(send_email.app, "_account_secret", lambda: key)
 
 
 def _tokens(shop: World) -> list[str]:
@@ -89,7 +109,7 @@ def test_the_page_of_the_team_gets_no_token(shop: World, monkeypatch: pytest.Mon
 def test_without_a_page_mails_link_nowhere(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """If neither page is there, the mail about a refused payment has no link, and no key is read."""
     monkeypatch.setitem(fakes.SETTINGS, "ACCOUNT_URL", "")
-    monkeypatch.setattr(send_email.app, "_account_key", lambda: pytest.fail("the key was read"))
+    monkeypatch.setattr(send_email.app, "_account_secret", lambda: pytest.fail("the key was read"))
     shop.subscribe(payment_method="pm_declined")
     shop.run()
     assert "http" not in shop.mails()[-1].as_string()
@@ -101,3 +121,46 @@ def test_the_link_of_a_test_clock_s_mail_works_today(shop: World) -> None:
     shop.subscribe(payment_method="pm_declined", test_clock="2027-06-30", renewal_date="2027-06-30")
     shop.run()
     assert _power(shop, _tokens(shop)[0]) is Power.FULL
+
+
+BROKEN = {
+    "no JSON": {"SecretString": "a key"},
+    "no current key": {"SecretString": '{"previous": "a key"}'},
+    "a key that is no text": {"SecretString": '{"current": "\\ud800"}'},
+    "no text": {"SecretBinary": b"a key"},
+    "no right": error("AccessDeniedException", "GetSecretValue"),
+    "deleted": error("ResourceNotFoundException", "GetSecretValue"),
+    "marked for deletion": error("InvalidRequestException", "GetSecretValue"),
+    "no right to decrypt": error("DecryptionFailure", "GetSecretValue"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_key_of_the_links_holds_no_dunning(shop: World, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    """Dunning waits for its mails. While the key of the links cannot be read or is no key, each mail goes out without
+    a link and is counted, the subscription ends on its day, and the customer is told."""
+    _secret(monkeypatch, BROKEN[fault])
+    counted = list[str]()
+    monkeypatch.setattr(telemetry, "count", counted.append)
+    shop.subscribe(payment_method="pm_declined")
+    for n, day in enumerate((0, *shop.dunning.days), 1):
+        shop.run(f"run-{n}", NOON + day * DAY)
+    kinds = shop.mail_kinds()
+    assert (kinds[0], *kinds[-2:]) == ("payment_failed", "final_notice", "canceled")
+    assert counted.count("MailsWithoutLink") == len(kinds)
+    assert _tokens(shop) == []
+    _secret(monkeypatch, {"SecretString": '{"current": "a key"}'})
+    shop.subscribe(subscription_id="sub_2", payment_method="pm_declined")
+    shop.subscription_id = "sub_2"
+    shop.run("mended")
+    assert len(_tokens(shop)) >= 2
+
+
+def test_a_busy_secrets_manager_costs_no_link(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While Secrets Manager is busy, the mail waits for the next try, and keeps its link."""
+    _secret(monkeypatch, error("ThrottlingException", "GetSecretValue"), {"SecretString": '{"current": "a key"}'})
+    shop.subscribe(payment_method="pm_declined")
+    shop.run("run-1", tries=1)
+    shop.run("run-2", NOON + LATER)
+    assert len(shop.mails()) == 1
+    assert len(_tokens(shop)) >= 2

@@ -320,6 +320,16 @@ from tests.template import (
             ),
         ),
         (
+            "MailsWithoutLinkAlarm",
+            expected_alarm(
+                "mails-without-link",
+                "Alert when a mail goes out without its link to the customer page",
+                "acme/MailsWithoutLink",
+                0,
+                {"service": "acme-qa"},
+            ),
+        ),
+        (
             "ApiRefusedAlarm",
             expected_alarm(
                 "api-4xx-errors",
@@ -487,6 +497,7 @@ ENDED_BY_SILENCE = {
     "BadRowsAlarm",
     "MailFailedAlarm",
     "MailUnknownAlarm",
+    "MailsWithoutLinkAlarm",
     "MailBouncesAlarm",
     "DunningHeldAlarm",
     "MailFeedbackDeadLettersAlarm",

@@ -78,10 +78,15 @@ class Keys:
             told = read_object(secret)
         except NotAnObject:
             raise BadSecret("the key of the account links is not a JSON object") from None
-        current, previous = told.get("current"), told.get("previous")
-        if not isinstance(current, str) or not current:
+        current, previous = _key_in(told.get("current")), _key_in(told.get("previous"))
+        if current is None:
             raise BadSecret("the secret of the account links has no key in `current`")
-        return cls(current, previous if isinstance(previous, str) and previous else None)
+        return cls(current, previous)
+
+
+def _key_in(value: object) -> str | None:
+    """Return the key; None if the value is no text that can be encoded: JSON can name half of a surrogate pair."""
+    return value if isinstance(value, str) and value and value.encode(errors="ignore").decode() == value else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
+from renewals.domain.errors import BadSecret
+
 if TYPE_CHECKING:
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
@@ -28,7 +30,7 @@ class LinkKey:
     """The key of the links, read from its secret again after a minute. A changed key stays unnoticed for up to a
     minute.
 
-    Raises botocore's errors if AWS fails.
+    Raises BadSecret for a secret that is no text, and botocore's errors if AWS fails.
     """
 
     def __init__(self, client: SecretsManagerClient, arn: str, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -41,7 +43,10 @@ class LinkKey:
         """Return the key."""
         now = self._monotonic()
         if self._held is None or now - self._held[1] >= _HELD_SECONDS:
-            self._held = self._client.get_secret_value(SecretId=self._arn)["SecretString"], now
+            told = self._client.get_secret_value(SecretId=self._arn)
+            if "SecretString" not in told:
+                raise BadSecret("the secret of the links is binary, and no text")
+            self._held = told["SecretString"], now
         return self._held[0]
 
 
