@@ -9,7 +9,7 @@ from renewals.domain import confirmations, mail_faults
 from renewals.domain.errors import BadRow, MailError, repeat_while_outdated
 from renewals.domain.mail_tags import Tagged
 from renewals.domain.outcomes import MailOutcome
-from renewals.domain.renewal import Mail, MailState
+from renewals.domain.renewal import Mail, MailKind, MailState
 from renewals.ledger.account_links import Power
 from renewals.ledger.forecast import next_charges
 from send_email.confirmation_mail import Ahead, Seller, confirmation_mail
@@ -85,10 +85,13 @@ class Confirming:
     def _send(self, row: Item, confirmation: Confirmation) -> MailOutcome:
         def composed(deliverable: str) -> EmailMessage:
             mail_faults.refuse(row, required=True)
+            page = self.page_link(row, Power.FULL)
+            if confirmation.kind is MailKind.ACCOUNT_LINK and not page:
+                raise MailError("there is no link to mail")
             return confirmation_mail(
                 confirmation,
                 self._ahead(confirmation.subscription),
-                seller=Seller(self.seller, self.page_link(row, Power.FULL), self.brand),
+                seller=Seller(self.seller, page, self.brand),
                 sender=self.post.sender,
                 to=deliverable,
             )

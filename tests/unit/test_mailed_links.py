@@ -164,3 +164,15 @@ def test_a_busy_secrets_manager_costs_no_link(shop: World, monkeypatch: pytest.M
     shop.run("run-2", NOON + LATER)
     assert len(shop.mails()) == 1
     assert len(_tokens(shop)) >= 2
+
+
+def test_a_mail_about_a_link_waits_for_the_link(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mail with the link that a customer has asked for is not sent while there is no link to mail."""
+    _secret(monkeypatch, BROKEN["no JSON"])
+    shop.subscribe(renewal_date="2026-02-28")
+    shop.register.changes.note("sub_1", ChangeKind.LINK_ASKED, AskedBy("customer", NOON))
+    assert shop.confirm("run-1", NOON) == "EmailFailed"
+    assert shop.mails() == []
+    _secret(monkeypatch, {"SecretString": '{"current": "a key"}'})
+    assert shop.confirm("run-2", NOON + LATER) == "Success"
+    assert {_power(shop, token) for token in _tokens(shop)} == {Power.FULL}
