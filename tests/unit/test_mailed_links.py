@@ -123,7 +123,7 @@ def test_the_link_of_a_test_clock_s_mail_works_today(shop: World) -> None:
     assert _power(shop, _tokens(shop)[0]) is Power.FULL
 
 
-BROKEN = {
+BROKEN: dict[str, dict[str, Any] | Exception] = {
     "no JSON": {"SecretString": "a key"},
     "no current key": {"SecretString": '{"previous": "a key"}'},
     "a key that is no text": {"SecretString": '{"current": "\\ud800"}'},
@@ -147,7 +147,7 @@ def test_a_broken_key_of_the_links_holds_no_dunning(shop: World, monkeypatch: py
         shop.run(f"run-{n}", NOON + day * DAY)
     kinds = shop.mail_kinds()
     assert (kinds[0], *kinds[-2:]) == ("payment_failed", "final_notice", "canceled")
-    assert counted.count("MailsWithoutLink") == len(kinds)
+    assert counted.count("MailsWithoutLink") == len(kinds) - 1  # the mail about the end has no link anyway
     assert _tokens(shop) == []
     _secret(monkeypatch, {"SecretString": '{"current": "a key"}'})
     shop.subscribe(subscription_id="sub_2", payment_method="pm_declined")
