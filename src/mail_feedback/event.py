@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z-]{1,50}", re.ASCII)
 _ON_SUPPRESSION_LIST = "OnAccountSuppressionList"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # as for Feedback
 class Word:
     """A report about a mail.
 
