@@ -7,10 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.browser import NEEDS_CHROMIUM, chromium, resize
@@ -39,11 +39,12 @@ def _mailed_link(shop: Shop, subscriber: Subscriber) -> str:
 
 def _press(browser: Chrome, label: str) -> None:
     """Press a button or follow a link, by keyboard alone, and wait for the next page."""
-    here = browser.find_element(By.TAG_NAME, "html")
+    here = browser.find_element(By.TAG_NAME, "html").id
     [found] = [each for each in browser.find_elements(By.CSS_SELECTOR, "a, button") if each.text == label]
     found.send_keys(Keys.ENTER)
-    WebDriverWait(browser, 20).until(staleness_of(here))
-    WebDriverWait(browser, 20).until(lambda now: now.find_elements(By.TAG_NAME, "h1"))
+    waiting = WebDriverWait(browser, 20, ignored_exceptions=[WebDriverException])  # while the page is being replaced
+    waiting.until(lambda now: now.find_element(By.TAG_NAME, "html").id != here)
+    waiting.until(lambda now: now.find_elements(By.TAG_NAME, "h1"))
 
 
 def _text(browser: Chrome) -> str:

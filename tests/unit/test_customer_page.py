@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from customer_page import app
 from renewals.domain.customer_request import CustomerRequest
+from renewals.language.tags import LANGUAGES
 from renewals.ledger import account_links
 from renewals.ledger.account_links import Account, Power, Purpose
 from renewals.ledger.receipt_links import named
@@ -699,6 +700,26 @@ def test_receipts_are_listed_with_their_links(visitor: Visitor, shop: World) -> 
     assert "Receipt of 31 January 2026: $29.99" in page.text
     shop.items()["2026-01-31"]["customer_id"] = "cus_before"
     assert LINKS not in visitor.get("overview").html
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_the_pages_speak_the_customers_language(visitor: Visitor, shop: World, tag: str) -> None:
+    """Each page names its language and its direction, and amounts and days are written in the language."""
+    shop.edit(locale=tag, known_card={"payment_method": "pm_ok", "name": "Visa ending in 4242", "expires": "2030-12"})
+    shown = visitor.get(f"link/{visitor.link()}", Accept_Language="xx")
+    pages = [shown, visitor.sign_in(), visitor.get("cancel")]
+    direction = "rtl" if tag == "ar" else "ltr"
+    assert [f'<html lang="{tag}" dir="{direction}">' in page.html for page in pages] == [True] * 3
+    assert [page.header("Content-Language") for page in pages] == [tag] * 3
+    assert ("29.99" in pages[1].text) is (tag in ("en", "ja", "zh", "ar"))
+    assert ("Your subscription" in "".join(page.text for page in pages)) is (tag == "en")
+
+
+def test_a_stranger_is_answered_in_the_browsers_language(visitor: Visitor) -> None:
+    """An answer to a wrong link is in the language that the browser asks for."""
+    page = visitor.get("link/nobody", Accept_Language="de-AT,de;q=0.9,en;q=0.8")
+    assert (page.status, page.header("Content-Language")) == (404, "de")
+    assert "Dieser Link funktioniert nicht mehr" in page.text
 
 
 def test_a_form_from_elsewhere_changes_nothing(visitor: Visitor, shop: World) -> None:
