@@ -5,9 +5,8 @@ stores the moment of the charge with each payment. Each charge therefore belongs
 late its period was paid, and whatever day a subscription's test clock shows. The gateway lists charges newest first;
 the audit reads the ledger's payments through charged-on-index in the same order, and merges both lists. Neither list is
 in memory as a whole, and the audit can stop between any two seconds of the gateway's clock and continue later. The
-index only names keys: to compare, the audit reads the ledger's items themselves, a hundred at a time. Each charge names
-the key of its item, too. If the index is late and lacks a payment, the charge is therefore still compared with its
-item.
+index only names keys: to compare, the audit reads the ledger's items, a hundred at a time. Each charge names the key of
+its item, too. If the index is late and lacks a payment, the charge is therefore still compared with its item.
 
 After the charges, the audit reads refunds by the same clock, thirty days back, for two reasons: a successful refund may
 still fail for thirty days, and only the gateway knows about a refund that a person made in the gateway's dashboard. The

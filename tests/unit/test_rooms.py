@@ -12,6 +12,7 @@ from tests import sources
 ROOT = Path(__file__).parents[2]
 ROOMS = {
     "domain": set[str](),
+    "language": {"domain"},
     "runtime": {"domain"},
     "ledger": {"domain", "runtime"},
     "gateway": {"domain", "runtime", "ledger"},
@@ -99,7 +100,7 @@ def test_few_modules_of_the_domain_turn_items_into_renewals() -> None:
         for path in (ROOT / "src/renewals/domain").glob("*.py")
         if any(each.startswith("renewals.domain.renewal_items.") for each in _imported(path))
     }
-    assert readers == {"timeline.py", "timeline_mails.py", "reminders.py"}
+    assert readers == {"changes.py", "timeline.py", "timeline_mails.py", "reminders.py"}
 
 
 @pytest.mark.parametrize("folder", ["src", "local", "scripts", "benchmarks", "tests"])
