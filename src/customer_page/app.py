@@ -13,9 +13,7 @@ Decisions: D340 to D345 (DECISIONS.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -25,22 +23,30 @@ from customer_page import acting, hosted, looking, pages
 from customer_page.answers import SESSION_SECONDS, Answer, see_other
 from customer_page.pages import Change, Pages
 from customer_page.request import Refused, Request, language_of, read
+from customer_page.visits import (
+    Gone,
+    Visit,
+    dunning,
+    full_visit,
+    is_of_session,
+    keys,
+    pages_in,
+    receipt_link,
+    register,
+    row_of,
+    visit_of,
+)
 from renewals.domain.customer_request import RENEWS, CustomerOutcome, Refusal
-from renewals.domain.dunning import Dunning
 from renewals.domain.errors import BadRow, Collision, TryAgain, repeat_while_outdated
-from renewals.domain.item_values import text
 from renewals.domain.request import Asks
 from renewals.domain.transitions import Action, NotAllowed
-from renewals.language import words
-from renewals.ledger import account_links, limits, receipt_links
-from renewals.ledger.account_links import Account, Grant, Keys, Power, Purpose
+from renewals.ledger import account_links, limits
+from renewals.ledger.account_links import Account, Power, Purpose
 from renewals.ledger.limits import Limit
-from renewals.ledger.receipt_links import LinkKey
 from renewals.ledger.register import Register
 from renewals.ledger.steps import Row
-from renewals.runtime import aws, clock, telemetry
+from renewals.runtime import aws, telemetry
 from renewals.runtime.aws_errors import transient_aws_errors_as
-from renewals.runtime.clock import Moment
 from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply
 
@@ -54,29 +60,6 @@ _WAY_BACK = timedelta(hours=3)
 """For how long a customer may come back from a page of the gateway, which is open for an hour."""
 
 
-class _Gone(Exception):  # noqa: N818
-    """The link or the session does not hold."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Visit:
-    """A customer with a link or a session that holds. token: the link's token, or the session."""
-
-    grant: Grant
-    row: Row
-    moment: Moment
-    token: str
-
-    @property
-    def pages(self) -> Pages:
-        return _pages(str(self.row.get("locale", "")))
-
-    @property
-    def form(self) -> str:
-        """The token of the forms of this session."""
-        return account_links.form_token(_keys().current, self.token)
-
-
 @telemetry.observed
 def handler(event: Event, _context: Any) -> Reply:
     """Answer a request; see the module."""
@@ -87,7 +70,7 @@ def handler(event: Event, _context: Any) -> Reply:
 
 
 def _answer(event: Event) -> Answer:
-    stranger = _pages(language_of(event))
+    stranger = pages_in(language_of(event))
     try:
         with transient_aws_errors_as(TryAgain):
             request = read(event, setting("ACCOUNT_URL"))
@@ -95,7 +78,7 @@ def _answer(event: Event) -> Answer:
     except Refused as refusal:
         gone = refusal.status is HTTPStatus.NOT_FOUND
         return stranger.notice(pages.GONE if gone else pages.refused(refusal.status))
-    except _Gone:
+    except Gone:
         telemetry.count("AccountLinksRefused")
         return stranger.notice(pages.GONE)
     except (TryAgain, Collision) as error:
@@ -128,37 +111,36 @@ def _answered(request: Request, stranger: Pages) -> Answer:
 
 
 def _link(token: str) -> Answer:
-    visit = _visit(Purpose.LINK, token)
+    visit = visit_of(Purpose.LINK, token)
     return visit.pages.link(visit.row, token)
 
 
 def _begin_session(request: Request) -> Answer:
-    visit = _visit(Purpose.LINK, request.form.get("token", ""))
+    visit = visit_of(Purpose.LINK, request.form.get("token", ""))
     expires = min(visit.moment.wall + timedelta(seconds=SESSION_SECONDS), visit.grant.expires)
     account = Account.of_row(visit.row)
-    session = account_links.token(_keys().current, Purpose.SESSION, account, visit.grant.power, expires)
+    session = account_links.token(keys().current, Purpose.SESSION, account, visit.grant.power, expires)
     return see_other(_OVERVIEW, session)
 
 
 def _overview(request: Request) -> Answer:
-    visit = _visit(Purpose.SESSION, request.session)
-    register = _register()
-    seen = looking.look(register, visit.row, visit.moment.today, _dunning())
-    receipts = [(each, _receipt_link(each)) for each in looking.receipts(register, visit.row)]
+    visit = visit_of(Purpose.SESSION, request.session)
+    seen = looking.look(register(), visit.row, visit.moment.today, dunning())
+    receipts = [(each, receipt_link(each)) for each in looking.receipts(register(), visit.row)]
     return visit.pages.overview(seen, receipts, visit.form, is_full=visit.grant.power is Power.FULL)
 
 
 def _ask_to_cancel(request: Request) -> Answer:
-    visit = _full_visit(request)
-    register, row, today = _register(), visit.row, visit.moment.today
+    visit = full_visit(request)
+    row, today = visit.row, visit.moment.today
     action = looking.cancellation_of(row, today)
     if action is None:
         return see_other(_OVERVIEW)
     try:
-        ends_on = looking.end_if_canceled(register, row, today, action)
+        ends_on = looking.end_if_canceled(register(), row, today, action)
     except BadRow:
         return visit.pages.notice(pages.NOT_NOW, back=_OVERVIEW)
-    seen = looking.look(register, row, today, _dunning())
+    seen = looking.look(register(), row, today, dunning())
     expected = acting.expected_of_cancellation(row, action, ends_on, settling=seen.settling is not None)
     at_end = action is Action.CANCEL_AT_PERIOD_END and ends_on > today
     button = "page.cancel_end_button" if at_end else "page.cancel_button"
@@ -167,12 +149,12 @@ def _ask_to_cancel(request: Request) -> Answer:
 
 
 def _ask_to_resume(request: Request) -> Answer:
-    visit = _full_visit(request)
+    visit = full_visit(request)
     today = visit.moment.today
     if not looking.can_resume(visit.row, today):
         return see_other(_OVERVIEW)
     try:
-        charge = looking.charge_if_resumed(_register(), visit.row, today)
+        charge = looking.charge_if_resumed(register(), visit.row, today)
     except BadRow:
         return visit.pages.notice(pages.NOT_NOW, back=_OVERVIEW)
     expected, said = acting.expected_of_resumption(visit.row, charge), visit.pages.resume_words(charge, today)
@@ -192,12 +174,12 @@ def _changed(request: Request, change: Callable[[Register, Row, Any, datetime, s
     """Make a change as the form's page said, and show the subscription as it is then."""
 
     def looked_at() -> Answer:
-        visit = _full_visit(request)  # anew at each look: the links may have been closed meanwhile
-        if not _is_of_session(request):
+        visit = full_visit(request)  # anew at each look: the links may have been closed meanwhile
+        if not is_of_session(request):
             return visit.pages.notice(pages.STALE, back=_OVERVIEW)
         try:
             expected = request.form.get("expected", "")
-            change(_register(), visit.row, visit.moment.today, visit.moment.now, expected)
+            change(register(), visit.row, visit.moment.today, visit.moment.now, expected)
         except acting.PageOutdated:
             return visit.pages.notice(pages.STALE, back=_OVERVIEW)
         except (NotAllowed, BadRow) as error:
@@ -210,10 +192,10 @@ def _changed(request: Request, change: Callable[[Register, Row, Any, datetime, s
 
 def _sign_out_everywhere(request: Request) -> Answer:
     def looked_at() -> Answer:
-        visit = _full_visit(request)
-        if not _is_of_session(request):
+        visit = full_visit(request)
+        if not is_of_session(request):
             return visit.pages.notice(pages.STALE, back=_OVERVIEW)
-        acting.close_links(_register(), visit.row, visit.moment.now)
+        acting.close_links(register(), visit.row, visit.moment.now)
         return see_other("closed", session="")
 
     return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
@@ -222,12 +204,12 @@ def _sign_out_everywhere(request: Request) -> Answer:
 def _new_card(request: Request) -> Answer:
     """Lead the customer to the gateway's page for a new card."""
 
-    def looked_at() -> _Visit | None:
-        visit = _full_visit(request)
+    def looked_at() -> Visit | None:
+        visit = full_visit(request)
         return visit if _is_within(limits.CARD_PAGES, visit) else None
 
-    visit = _full_visit(request)
-    if not _is_of_session(request):
+    visit = full_visit(request)
+    if not is_of_session(request):
         return visit.pages.notice(pages.STALE, back=_OVERVIEW)
     if repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription")) is None:
         return visit.pages.notice(pages.CARD_LIMIT, back=_OVERVIEW)
@@ -237,33 +219,33 @@ def _new_card(request: Request) -> Answer:
 
 def _confirm(request: Request) -> Answer:
     """Lead the customer to the bank's page, to confirm the refused payment."""
-    visit = _full_visit(request)
-    if not _is_of_session(request):
+    visit = full_visit(request)
+    if not is_of_session(request):
         return visit.pages.notice(pages.STALE, back=_OVERVIEW)
     outcome, url = hosted.ask(visit.row, Asks.CONFIRM_ON_SESSION, return_url=_way_back(request, _CONFIRM, visit))
     if outcome is CustomerOutcome.OPENED:
         return _led_to(url, visit)
     if outcome in RENEWS:
-        acting.hand_over_work(_register(), visit.row, visit.moment.today)
+        acting.hand_over_work(register(), visit.row, visit.moment.today)
     return visit.pages.notice(_CONFIRM_NOTICES.get(outcome, pages.NOT_NOW), back=_OVERVIEW)
 
 
 def _back_from_bank(request: Request, token: str) -> Answer:
     """Have the workflow ask the gateway about the payment. Nothing that the browser brings back is believed."""
-    visit = _visit(Purpose.RETURN, token)
-    waits = acting.hand_over_work(_register(), visit.row, visit.moment.today)
+    visit = visit_of(Purpose.RETURN, token)
+    waits = acting.hand_over_work(register(), visit.row, visit.moment.today)
     back = f"../{_OVERVIEW}" if _has_session(request, visit) else ""
     return visit.pages.notice(pages.AT_THE_BANK if waits else pages.NOTHING_OPEN, back)
 
 
-def _way_back(request: Request, name: str, visit: _Visit) -> str:
+def _way_back(request: Request, name: str, visit: Visit) -> str:
     """Return the address to which a page of the gateway sends the customer back."""
     expires = visit.moment.wall + _WAY_BACK
-    token = account_links.token(_keys().current, Purpose.RETURN, Account.of_row(visit.row), Power.FULL, expires)
+    token = account_links.token(keys().current, Purpose.RETURN, Account.of_row(visit.row), Power.FULL, expires)
     return f"{request.address}/{name}/{token}"
 
 
-def _is_within(limit: Sequence[Limit], visit: _Visit) -> bool:
+def _is_within(limit: Sequence[Limit], visit: Visit) -> bool:
     return limits.count(aws.dynamodb(), setting("DYNAMODB_TABLE"), visit.row, limit, visit.moment.wall)
 
 
@@ -272,17 +254,17 @@ def _mail_link(request: Request) -> Answer:
     is the same."""
 
     def looked_at() -> Answer:
-        visit = _visit(Purpose.SESSION, request.session)
-        if not _is_of_session(request):
+        visit = visit_of(Purpose.SESSION, request.session)
+        if not is_of_session(request):
             return visit.pages.notice(pages.STALE, back=_OVERVIEW)
         if _is_within(limits.MAILED_LINKS, visit):
-            acting.ask_for_link(_register(), visit.row, visit.moment.now)
+            acting.ask_for_link(register(), visit.row, visit.moment.now)
         return see_other("link-mailed")
 
     return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
 
 
-def _led_to(url: str, visit: _Visit) -> Answer:
+def _led_to(url: str, visit: Visit) -> Answer:
     if not url:
         return visit.pages.notice(pages.NOT_NOW, back=_OVERVIEW)
     if not hosted.is_hosted(url):
@@ -294,7 +276,7 @@ def _led_to(url: str, visit: _Visit) -> Answer:
 def _back_with_card(request: Request, token: str) -> Answer:
     """Take the card that the customer has saved at the gateway's page. The token only says whose the card is: the
     gateway says whether a card was saved, and for whom."""
-    visit = _visit(Purpose.RETURN, token)
+    visit = visit_of(Purpose.RETURN, token)
     session = hosted.session_in(request.gateway_session)
     back = f"../{_OVERVIEW}" if _has_session(request, visit) else ""
     if not session:
@@ -302,17 +284,17 @@ def _back_with_card(request: Request, token: str) -> Answer:
     outcome, _ = hosted.ask(visit.row, Asks.TAKE_CARD, session=session)
     notice = _CARD_NOTICES.get(outcome, pages.NOT_NOW)
     if outcome is CustomerOutcome.CARD_TAKEN:
-        row = _row(visit.grant.subscription_id) or visit.row
-        if acting.hand_over_work(_register(), row, visit.moment.today):
+        row = row_of(visit.grant.subscription_id) or visit.row
+        if acting.hand_over_work(register(), row, visit.moment.today):
             notice = pages.CARD_SAVED_RETRIED
     return visit.pages.notice(notice, back)
 
 
-def _has_session(request: Request, visit: _Visit) -> bool:
+def _has_session(request: Request, visit: Visit) -> bool:
     """Whether the browser has a session of the same subscription."""
     try:
-        return _visit(Purpose.SESSION, request.session).grant.subscription_id == visit.grant.subscription_id
-    except _Gone:
+        return visit_of(Purpose.SESSION, request.session).grant.subscription_id == visit.grant.subscription_id
+    except Gone:
         return False
 
 
@@ -366,76 +348,3 @@ def _route(event: Event) -> str:
     path = str(event.get("path")).partition("/account/")[2]
     name = path.partition("/")[0]
     return name if name in {Purpose.LINK, *_NOTICES, *(known for _, known in _ROUTES)} else "unknown"
-
-
-def _visit(purpose: Purpose, token: str) -> _Visit:
-    """Check a link or a session. Raises _Gone if it does not hold."""
-    keys = _keys()
-    row = _row(account_links.subscription_in(token))
-    grant = account_links.granted(keys, purpose, token, row, clock.current().wall)
-    if grant is None or row is None:
-        raise _Gone
-    telemetry.correlate({"subscription_id": row["subscription_id"]})
-    return _Visit(grant, row, _moment(row), token)
-
-
-def _full_visit(request: Request) -> _Visit:
-    visit = _visit(Purpose.SESSION, request.session)
-    if visit.grant.power is not Power.FULL:
-        raise _Gone
-    return visit
-
-
-def _row(subscription_id: str) -> Row | None:
-    try:
-        return _register().row(subscription_id)
-    except BadRow:  # two customers share the id, and nobody can tell whose the link is
-        return None
-
-
-def _moment(row: Row) -> Moment:
-    try:
-        return clock.current(row.get("test_clock"))
-    except BadRow:  # the row is not charged while its test clock is wrong
-        return clock.current()
-
-
-def _is_of_session(request: Request) -> bool:
-    return account_links.is_form_token(_keys(), request.session, request.form.get("form", ""))
-
-
-def _receipt_link(receipt: looking.Receipt) -> str:
-    of = text(receipt.period, "subscription_id"), text(receipt.period, "renewal_date"), receipt.name
-    return f"{setting('RECEIPT_LINKS_URL')}/{receipt_links.token(_receipt_key().value(), *of)}"
-
-
-def _pages(locale: str) -> Pages:
-    return Pages(words(locale), setting("SELLER_NAME"))
-
-
-def _dunning() -> Dunning:
-    return Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS"))
-
-
-def _keys() -> Keys:
-    return Keys.of_secret(_account_key().value())
-
-
-@cache
-def _account_key() -> LinkKey:
-    return LinkKey(aws.secrets_manager(), setting("ACCOUNT_LINK_KEY_ARN"))
-
-
-@cache
-def _receipt_key() -> LinkKey:
-    return LinkKey(aws.secrets_manager(), setting("RECEIPT_LINK_KEY_ARN"))
-
-
-@cache
-def _register() -> Register:
-    return Register(
-        aws.dynamodb(),
-        subscriptions=setting("DYNAMODB_TABLE"),
-        renewals=setting("RENEWALS_TABLE"),
-        changes=setting("CHANGES_TABLE"),
-    )

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from customer_page import app
+from customer_page import app, visits
 from renewals.domain.customer_request import CustomerRequest
 from renewals.language.tags import LANGUAGES
 from renewals.ledger import account_links
@@ -191,7 +191,7 @@ def visiting(shop: World) -> Iterator[Visitor]:
     def current(test_clock: object = None) -> Moment:
         return clock.moment(made.now, "prod", shop.zone, test_clock)
 
-    caches = (app._register, app._account_key, app._receipt_key)
+    caches = (visits.register, visits._account_key, visits._receipt_key)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SETTINGS.items():
             patch.setenv(name, value)
@@ -319,7 +319,7 @@ def test_a_rotated_key_keeps_links_open_until_it_is_dropped(visitor: Visitor) ->
     visitor.sign_in()
     for secret, status in (({"current": "new", "previous": "a key"}, 200), ({"current": "new"}, 404)):
         visitor.secret = json.dumps(secret)
-        app._account_key.cache_clear()
+        visits._account_key.cache_clear()
         assert visitor.get(f"link/{token}").status == status
         assert visitor.get("overview").status == status
 
@@ -817,7 +817,7 @@ def test_no_token_is_ever_logged(
     session, form = visitor.session, visitor.get("cancel").fields
     visitor.post("cancel", form)
     visitor.get(f"link/{token}x")
-    monkeypatch.setattr(app, "_visit", lambda *given: (_ for _ in ()).throw(RuntimeError(f"trouble with {given}")))
+    monkeypatch.setattr(app, "visit_of", lambda *given: (_ for _ in ()).throw(RuntimeError(f"trouble with {given}")))
     visitor.get(f"link/{token}")
     visitor.post("session", {"token": token})
     visitor.get("overview")

@@ -1,0 +1,117 @@
+"""Visits: customers with a link or a session that holds, and what every page needs to look at their subscription."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from customer_page import looking
+from customer_page.pages import Pages
+from customer_page.request import Request
+from renewals.domain.dunning import Dunning
+from renewals.domain.errors import BadRow
+from renewals.domain.item_values import text
+from renewals.language import words
+from renewals.ledger import account_links, receipt_links
+from renewals.ledger.account_links import Grant, Keys, Power, Purpose
+from renewals.ledger.receipt_links import LinkKey
+from renewals.ledger.register import Register
+from renewals.ledger.steps import Row
+from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.clock import Moment
+from renewals.runtime.settings import setting
+
+
+class Gone(Exception):  # noqa: N818
+    """The link or the session does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A customer with a link or a session that holds. token: the link's token, or the session."""
+
+    grant: Grant
+    row: Row
+    moment: Moment
+    token: str
+
+    @property
+    def pages(self) -> Pages:
+        return pages_in(str(self.row.get("locale", "")))
+
+    @property
+    def form(self) -> str:
+        """The token of the forms of this session."""
+        return account_links.form_token(keys().current, self.token)
+
+
+def visit_of(purpose: Purpose, token: str) -> Visit:
+    """Check a link or a session. Raises Gone if it does not hold."""
+    row = row_of(account_links.subscription_in(token))
+    grant = account_links.granted(keys(), purpose, token, row, clock.current().wall)
+    if grant is None or row is None:
+        raise Gone
+    telemetry.correlate({"subscription_id": row["subscription_id"]})
+    return Visit(grant, row, _moment(row), token)
+
+
+def full_visit(request: Request) -> Visit:
+    visit = visit_of(Purpose.SESSION, request.session)
+    if visit.grant.power is not Power.FULL:
+        raise Gone
+    return visit
+
+
+def row_of(subscription_id: str) -> Row | None:
+    try:
+        return register().row(subscription_id)
+    except BadRow:  # two customers share the id, and nobody can tell whose the link is
+        return None
+
+
+def _moment(row: Row) -> Moment:
+    try:
+        return clock.current(row.get("test_clock"))
+    except BadRow:  # the row is not charged while its test clock is wrong
+        return clock.current()
+
+
+def is_of_session(request: Request) -> bool:
+    return account_links.is_form_token(keys(), request.session, request.form.get("form", ""))
+
+
+def receipt_link(receipt: looking.Receipt) -> str:
+    of = text(receipt.period, "subscription_id"), text(receipt.period, "renewal_date"), receipt.name
+    return f"{setting('RECEIPT_LINKS_URL')}/{receipt_links.token(_receipt_key().value(), *of)}"
+
+
+def pages_in(locale: str) -> Pages:
+    return Pages(words(locale), setting("SELLER_NAME"))
+
+
+def dunning() -> Dunning:
+    return Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS"))
+
+
+def keys() -> Keys:
+    return Keys.of_secret(_account_key().value())
+
+
+@cache
+def _account_key() -> LinkKey:
+    return LinkKey(aws.secrets_manager(), setting("ACCOUNT_LINK_KEY_ARN"))
+
+
+@cache
+def _receipt_key() -> LinkKey:
+    return LinkKey(aws.secrets_manager(), setting("RECEIPT_LINK_KEY_ARN"))
+
+
+@cache
+def register() -> Register:
+    return Register(
+        aws.dynamodb(),
+        subscriptions=setting("DYNAMODB_TABLE"),
+        renewals=setting("RENEWALS_TABLE"),
+        changes=setting("CHANGES_TABLE"),
+    )
