@@ -11,7 +11,7 @@ TARGETS = {
     ("start_up", "webhook_handler", "instructions"): (900, 600),
     ("start_up", "process_payment", "instructions"): (1350, 950),
     ("start_up", "generate_receipt", "instructions"): (1600, 1250),
-    ("start_up", "send_email", "instructions"): (950, 650),
+    ("start_up", "send_email", "instructions"): (1000, 650),
     ("sizes", "webhook_handler with its layers", "zip"): (4, 2),
     ("sizes", "generate_receipt with its layers", "unzipped"): (40, 32),
     ("receipts", "Latin-1", "warm_ms"): (3, 1.5),

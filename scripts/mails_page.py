@@ -164,6 +164,8 @@ def _confirmations(locale: str) -> Iterator[Example]:
     yield of(MailKind.RESUMPTION, "Resumption", when, Told(ChangeKind.RESUMED, parse(row), goes_on))
     when = "When the price, the plan or the interval has changed."
     yield of(MailKind.CHANGED_TERMS, "Changed terms", when, Told(ChangeKind.EDITED, parse(row), goes_on, before))
+    when = "When a customer asks for a link to the customer page."
+    yield of(MailKind.ACCOUNT_LINK, "Link to the customer page", when, Told(ChangeKind.LINK_ASKED, parse(row), goes_on))
 
 
 class Told(NamedTuple):

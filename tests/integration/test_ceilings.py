@@ -20,7 +20,7 @@ INSTRUCTIONS = {
     "event_deliverer": 850,
     "process_payment": 1350,
     "generate_receipt": 1600,
-    "send_email": 950,
+    "send_email": 1000,
     "mail_feedback": 920,
     "renewal_audit": 1350,
     "subscriptions_api": 1600,

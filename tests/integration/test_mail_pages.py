@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from email.message import EmailMessage
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from renewals.domain import refund_notices
 from renewals.domain.payment import GatewayCard
 from renewals.domain.renewal import MailKind
 from renewals.domain.subscription import parse
+from renewals.language.tags import LANGUAGES
+from scripts import mails_page
+from send_email.letter import Brand
 from send_email.message import Attachment, compose, remind
 from tests.browser import NEEDS_CHROMIUM, chromium, resize
 from tests.fakes import DUE, NOON, SENDER, World
@@ -26,6 +30,9 @@ with pytest.MonkeyPatch.context() as patch:
 
 pytestmark = NEEDS_CHROMIUM
 TO = "ann@customer.example"
+PAGE = "https://shop.example/me?link=" + "x" * 120
+LONGEST = ("receipt", "payment_failed_for_good", "card_expires", "refunded")
+BRAND = Brand(colour="#1d4ed8", support="mailto:help@shop.example")
 LONG = "W" * 200
 ORDINARY = {
     "customer_name": "Maximiliane-Alexandra von der Wiesenthal-Hohenstein",
@@ -64,12 +71,15 @@ def _mails(shop: World, changed: dict[str, Any]) -> Iterator[tuple[str, EmailMes
     for name, kind, prospects, stands in kinds:
         of = replace(renewal, **stands, **changed)
         attached = link if kind == "receipt" else None
-        yield name, compose(MailKind(kind), of, sender=SENDER, to=TO, prospects=prospects, attachment=attached)
+        mail = compose(
+            MailKind(kind), of, sender=SENDER, to=TO, prospects=prospects, attachment=attached, page=PAGE, brand=BRAND
+        )
+        yield name, mail
     row = parse(shop.row() | {key: changed[key][:120] for key in ("customer_name", "plan")})
     card = GatewayCard("pm_ok", "Visa ending in 4242", "2026-01")
     cards = {"upcoming": None, "card_expires": card, "card_detached": replace(card, is_detached=True)}
     for name, expiring in cards.items():
-        yield name, remind(row, expiring, seller="Example Shop", page="https://shop.example/me", sender=SENDER, to=TO)
+        yield name, remind(row, expiring, seller="Example Shop", page=PAGE, sender=SENDER, to=TO)
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +110,37 @@ def test_every_mail_fits_a_phone_and_a_desktop(
     assert wide == {}
 
 
+@pytest.mark.parametrize("width", [320, 390])
+def test_every_mail_fits_a_phone_in_every_language(browser: Chrome, tmp_path: Path, width: int) -> None:
+    """In each language, no long mail is wider than a narrow and an ordinary phone, nothing sticks out of its box,
+    the button is 44 pixels high or more, and no amount is broken over two lines."""
+    mails = [(tag, each) for tag in LANGUAGES for each in mails_page.spoken(tag) if each.name in LONGEST]
+    frame = f'<iframe width="{width}" height="2400" srcdoc="'
+    frames = "".join(f'{frame}{escape(str(each.shown))}"></iframe>' for _, each in mails)
+    page = tmp_path / "all.html"
+    page.write_text(f'<!doctype html><meta charset="utf-8"><style>iframe{{border:0}}</style>{frames}', encoding="utf-8")
+    browser.get(page.as_uri())
+    seen = browser.execute_script(_SEEN)
+    names = [(tag, each.name) for tag, each in mails]
+    assert len(seen) == len(LANGUAGES) * len(LONGEST)
+    assert {name: each for name, each in zip(names, seen, strict=True) if each != [width, False, [], True, True]} == {}
+
+
+_SEEN = """
+return Array.from(document.querySelectorAll("iframe")).map(frame => {
+  const page = frame.contentDocument, box = page.querySelector(".box").getBoundingClientRect();
+  const all = Array.from(page.querySelectorAll(".box *"));
+  const beyond = all.filter(each => { const at = each.getBoundingClientRect();
+    return at.right > box.right + 0.5 || at.left < box.left - 0.5; }).map(each => each.outerHTML.slice(0, 80));
+  const whole = Array.from(page.querySelectorAll("bdi[dir]")).every(each => each.getClientRects().length === 1);
+  const high = Array.from(page.querySelectorAll(".button a")).every(each => each.getBoundingClientRect().height >= 44);
+  return [page.documentElement.clientWidth, page.documentElement.scrollWidth > page.documentElement.clientWidth, beyond,
+    whole, high];
+});
+"""
 _MEASURED = """
-const box = document.querySelector("div").getBoundingClientRect();
-const all = Array.from(document.querySelectorAll("div *"));
+const box = document.querySelector(".box").getBoundingClientRect();
+const all = Array.from(document.querySelectorAll(".box *"));
 const beyond = all.filter(each => each.getBoundingClientRect().right > box.right);
 return [window.innerWidth, document.documentElement.scrollWidth, beyond.map(each => each.tagName)];
 """

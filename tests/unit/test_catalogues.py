@@ -10,6 +10,7 @@ import pytest
 
 from renewals.language.catalogues import FOLDER
 from renewals.language.tags import ENGLISH, LANGUAGES
+from scripts import language_sheet
 
 SOURCES = Path(__file__).parents[2] / "src"
 AREAS = sorted(folder.name for folder in FOLDER.iterdir())
@@ -115,3 +116,11 @@ def test_each_area_has_a_file_for_each_language() -> None:
     found = {area: {file.stem for file in (FOLDER / area).iterdir()} for area in AREAS}
     assert {area: tags for area, tags in found.items() if area not in ENGLISH_ALONE and tags != set(LANGUAGES)} == {}
     assert all(tags <= set(LANGUAGES) for tags in found.values())
+
+
+def test_the_review_sheet_has_each_text_in_each_language() -> None:
+    """The review sheet for native readers has a line for every text, with the text of each language."""
+    heading, *lines = language_sheet.lines()
+    assert heading == ["text", *LANGUAGES]
+    assert len(lines) == sum(len(texts(area, ENGLISH)) for area in AREAS)
+    assert ["shared.card", *(texts("shared", tag)["card"] for tag in LANGUAGES)] in lines
