@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from customer_page import looking
-from renewals.domain.changes import ChangeKind
+from renewals.domain.changes import CUSTOMER, ChangeKind
 from renewals.domain.errors import NotHandedOver, RenewalError
 from renewals.domain.item_values import text
 from renewals.domain.preview import NextCharge
@@ -31,13 +31,11 @@ from renewals.runtime.renewal_queue import RenewalQueue
 from renewals.runtime.settings import setting
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from renewals.ledger.register import Register
     from renewals.ledger.steps import Row
-
-CUSTOMER = "customer"
-"""The name under which a customer's changes are recorded."""
 
 
 class PageOutdated(RenewalError):  # noqa: N818
@@ -62,10 +60,10 @@ def cancel(register: Register, row: Row, today: date, now: datetime, expected: s
         PageOutdated: the page would say something else by now.
         NotAllowed, BadRow, Outdated: as Register.act.
     """
-    action = looking.cancellation_of(row, today)
-    if action is None:
+    cancellation = looking.cancellation_of(register, row, today)
+    if cancellation is None:
         raise PageOutdated("there is nothing to cancel")
-    ends_on = looking.end_if_canceled(register, row, today, action)
+    action, ends_on = cancellation
     settling = looking.settling(register, row) is not None
     if expected != expected_of_cancellation(row, action, ends_on, settling=settling):
         raise PageOutdated("the cancellation would differ from the page")
@@ -74,11 +72,12 @@ def cancel(register: Register, row: Row, today: date, now: datetime, expected: s
 
 def resume(register: Register, row: Row, today: date, now: datetime, expected: str) -> None:
     """Resume the subscription as the page said. Raises like `cancel`."""
-    if not looking.can_resume(row, today):
+    given = looking.resumption_of(register, row, today)
+    if given is None:
         raise PageOutdated("there is nothing to resume")
-    if expected != expected_of_resumption(row, looking.charge_if_resumed(register, row, today)):
+    if expected != expected_of_resumption(row, looking.charge_if_resumed(register, row, today, given)):
         raise PageOutdated("the resumption would differ from the page")
-    _act(register, row, Action.RESUME, today, now)
+    _act(register, row, Action.RESUME, today, now, given)
 
 
 def close_links(register: Register, row: Row, now: datetime) -> None:
@@ -100,8 +99,15 @@ def hand_over_work(register: Register, row: Row, today: date) -> bool:
     return has_work
 
 
-def _act(register: Register, row: Row, action: Action, today: date, now: datetime) -> None:
-    hand_over_work(register, register.act(row, action, today, AskedBy(CUSTOMER, now)), today)
+def _act(
+    register: Register,
+    row: Row,
+    action: Action,
+    today: date,
+    now: datetime,
+    given: Mapping[str, str] | None = None,
+) -> None:
+    hand_over_work(register, register.act(row, action, today, AskedBy(CUSTOMER, now), given), today)
 
 
 def _hand_over(row: Row) -> None:

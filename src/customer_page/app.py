@@ -133,13 +133,13 @@ def _overview(request: Request) -> Answer:
 def _ask_to_cancel(request: Request) -> Answer:
     visit = full_visit(request)
     row, today = visit.row, visit.moment.today
-    action = looking.cancellation_of(row, today)
-    if action is None:
-        return see_other(_OVERVIEW)
     try:
-        ends_on = looking.end_if_canceled(register(), row, today, action)
+        cancellation = looking.cancellation_of(register(), row, today)
     except BadRow:
         return visit.pages.notice(pages.NOT_NOW, back=_OVERVIEW)
+    if cancellation is None:
+        return see_other(_OVERVIEW)
+    action, ends_on = cancellation
     seen = looking.look(register(), row, today, dunning())
     expected = acting.expected_of_cancellation(row, action, ends_on, settling=seen.settling is not None)
     at_end = action is Action.CANCEL_AT_PERIOD_END and ends_on > today
@@ -150,14 +150,16 @@ def _ask_to_cancel(request: Request) -> Answer:
 
 def _ask_to_resume(request: Request) -> Answer:
     visit = full_visit(request)
-    today = visit.moment.today
-    if not looking.can_resume(visit.row, today):
+    row, today = visit.row, visit.moment.today
+    given = looking.resumption_of(register(), row, today)
+    if given is None:
         return see_other(_OVERVIEW)
     try:
-        charge = looking.charge_if_resumed(register(), visit.row, today)
+        charge = looking.charge_if_resumed(register(), row, today, given)
+        ends_on = looking.end_if_resumed(row, today, given)
     except BadRow:
         return visit.pages.notice(pages.NOT_NOW, back=_OVERVIEW)
-    expected, said = acting.expected_of_resumption(visit.row, charge), visit.pages.resume_words(charge, today)
+    expected, said = acting.expected_of_resumption(row, charge), visit.pages.resume_words(charge, today, ends_on)
     change = Change("resume", expected, "page.resume_title", "page.resume_button", "page.back", said)
     return visit.pages.confirm(change, visit.form)
 

@@ -5,13 +5,14 @@ A row with a fault is shown as far as it can be read, and can be canceled in spi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 
 from renewals.domain import pauses, refunds, reminders, subscription, transitions
+from renewals.domain.changes import CUSTOMER, ChangeKind
 from renewals.domain.declines import is_hard
 from renewals.domain.dunning import Dunning
 from renewals.domain.errors import BadRow
@@ -36,6 +37,8 @@ class State(StrEnum):
 
     ACTIVE = "active"
     ENDING = "ending"
+    ENDS_LATER = "ends_later"
+    """Active until an end that is set already; before this end, at least one more period is charged."""
     PAST_DUE = "past_due"
     ACTION_REQUIRED = "action_required"
     CARD_REFUSED = "card_refused"
@@ -71,6 +74,8 @@ class Seen:
         ends_as: what the subscription becomes on that day.
         card: the card, as far as it is known.
         paid_until: the first day after the paid days; None without a paid day.
+        can_cancel: whether the customer may cancel the subscription.
+        can_resume: whether the customer may resume the subscription.
     """
 
     row: Row
@@ -84,6 +89,8 @@ class Seen:
     ends_as: SubscriptionStatus
     card: GatewayCard | None
     paid_until: date | None
+    can_cancel: bool
+    can_resume: bool
 
     @property
     def ends_on(self) -> date | None:
@@ -96,20 +103,10 @@ class Seen:
         return None
 
     @property
-    def can_resume(self) -> bool:
-        """Whether the customer may resume the subscription."""
-        return can_resume(self.row, self.today)
-
-    @property
     def can_change_card(self) -> bool:
         """Whether the subscription can have another card."""
         standing = transitions.state(self.row, self.today)
         return standing not in (None, Standing.CANCELED, Standing.ENDED)
-
-    @property
-    def can_cancel(self) -> bool:
-        """Whether the customer may cancel the subscription."""
-        return cancellation_of(self.row, self.today) is not None
 
     @property
     def card_fails(self) -> bool:
@@ -124,10 +121,11 @@ def look(register: Register, row: Row, today: date, dunning: Dunning) -> Seen:
     owes = subscription.status_of(row) is SubscriptionStatus.PAST_DUE
     refused = history.unsettled if settling is None and owes else None
     checked = _checked(row)
+    can_cancel = _can_cancel(register, row, today)
     return Seen(
         row=row,
         today=today,
-        state=_state(row, today, refused),
+        state=_state(row, today, refused, can_cancel=can_cancel),
         checked=checked,
         charge=_next_charge(register, row, today) if checked else None,
         settling=settling,
@@ -136,6 +134,8 @@ def look(register: Register, row: Row, today: date, dunning: Dunning) -> Seen:
         ends_as=dunning.ends_as,
         card=reminders.known_card(checked) if checked else None,
         paid_until=history.paid_until,
+        can_cancel=can_cancel,
+        can_resume=resumption_of(register, row, today) is not None,
     )
 
 
@@ -165,35 +165,68 @@ def settling(register: Register, row: Row) -> Renewal | None:
     return _settling(register.ledger.history(text(row, "subscription_id"), text(row, "customer_id")))
 
 
-def can_resume(row: Row, today: date) -> bool:
-    """Whether the customer may resume the subscription."""
-    return transitions.state(row, today) in (Standing.ENDING, Standing.PAUSED, Standing.UNPAID)
+def resumption_of(register: Register, row: Row, today: date) -> Mapping[str, str] | None:
+    """Return the attributes that a resumption by the customer sets beside the status; None if the customer may not
+    resume the subscription.
 
-
-def cancellation_of(row: Row, today: date) -> Action | None:
-    """Return the way in which a customer cancels: an active subscription ends with its period, and every other
-    subscription ends now. None if there is nothing to cancel."""
+    Of the ends that are set, customers take back only their own: an end that the seller or a dispute has set stands. If
+    the customer's cancellation has brought an earlier set end forward, the resumption sets that end again.
+    """
     standing = transitions.state(row, today)
-    if standing in (None, Standing.ENDING, Standing.CANCELED, Standing.ENDED):
+    if standing is Standing.ENDING:
+        return _end_before_cancellation(register, row)
+    return {} if standing in (Standing.PAUSED, Standing.UNPAID) else None
+
+
+def _end_before_cancellation(register: Register, row: Row) -> Mapping[str, str] | None:
+    """Return the `cancel_at` that the customer's own cancellation has replaced, empty without one; None if the row's
+    end was set by somebody else, or nobody knows by whom."""
+    try:
+        changes, _ = register.changes.latest(text(row, "subscription_id"))
+    except (KeyError, TypeError, ValueError):  # a record was written by hand
         return None
-    if standing is Standing.ACTIVE and subscription.renewal_date_of(row) is not None:
-        return Action.CANCEL_AT_PERIOD_END
-    return Action.CANCEL_NOW
+    last = max((each for each in changes if "cancel_at" in each.details), key=lambda each: each.at, default=None)
+    if last is None or (last.by, last.what) != (CUSTOMER, ChangeKind.ENDING):
+        return None
+    before, end = last.details["cancel_at"]
+    if end != row["cancel_at"]:
+        return None
+    return {"cancel_at": before} if isinstance(before, str) else {}
 
 
-def end_if_canceled(register: Register, row: Row, today: date, action: Action) -> date:
-    """Return the day on which the subscription would end if the customer canceled now. Raises BadRow."""
-    if action is Action.CANCEL_NOW:
-        return today
-    return subscription.day({"cancel_at": register.end_of_period(row, today)}, "cancel_at")
+def cancellation_of(register: Register, row: Row, today: date) -> tuple[Action, date] | None:
+    """Return the way in which a customer cancels, and the day on which the subscription then ends; None if there is
+    nothing to cancel. Raises BadRow.
+
+    An active subscription ends with its period, also if a later end is set already; every other subscription ends now.
+    """
+    standing = transitions.state(row, today)
+    if standing in (None, Standing.CANCELED, Standing.ENDED):
+        return None
+    if standing not in (Standing.ACTIVE, Standing.ENDING) or subscription.renewal_date_of(row) is None:
+        return Action.CANCEL_NOW, today
+    ends_on = subscription.day({"cancel_at": register.end_of_period(row, today)}, "cancel_at")
+    if standing is Standing.ENDING and str(row["cancel_at"]) <= ends_on.isoformat():
+        return None
+    return Action.CANCEL_AT_PERIOD_END, ends_on
 
 
-def charge_if_resumed(register: Register, row: Row, today: date) -> NextCharge | None:
-    """Return the next charge if the customer resumed now; None if no charge would follow. Raises BadRow."""
+def _can_cancel(register: Register, row: Row, today: date) -> bool:
+    try:
+        return cancellation_of(register, row, today) is not None
+    except BadRow:  # the page of the cancellation asks the customer to write to the seller
+        return True
+
+
+def charge_if_resumed(register: Register, row: Row, today: date, given: Mapping[str, str]) -> NextCharge | None:
+    """Return the next charge if the customer resumed now; None if no charge would follow. Raises BadRow.
+
+    given: the attributes that the resumption sets, as resumption_of returns them.
+    """
     standing = transitions.state(row, today)
     resumed: dict[str, object] = {**row, "status": SubscriptionStatus.ACTIVE}
     if standing is Standing.ENDING:
-        del resumed["cancel_at"]
+        resumed |= {"cancel_at": None, **given}
     elif standing is Standing.PAUSED:
         checked = subscription.parse(row)
         history = register.ledger.history(checked.subscription_id, checked.customer_id)
@@ -203,6 +236,13 @@ def charge_if_resumed(register: Register, row: Row, today: date) -> NextCharge |
         resumed |= {"renewal_date": until.isoformat(), **anchor, pauses.NOTE: None}
     known = {name: value for name, value in resumed.items() if value is not None}
     return next(iter(forecast.next_charges(register.ledger, known, today, 1).charges), None)  # type: ignore[arg-type]
+
+
+def end_if_resumed(row: Row, today: date, given: Mapping[str, str]) -> date | None:
+    """Return the end that stays set if the customer resumes now, with `given` as in charge_if_resumed. Raises
+    BadRow."""
+    stays = given if transitions.state(row, today) is Standing.ENDING else row
+    return subscription.day(stays, "cancel_at") if "cancel_at" in stays else None
 
 
 def _settling(history: History) -> Renewal | None:
@@ -224,10 +264,12 @@ def _next_charge(register: Register, row: Row, today: date) -> NextCharge | None
         return None
 
 
-def _state(row: Row, today: date, refused: Renewal | None) -> State:
+def _state(row: Row, today: date, refused: Renewal | None, *, can_cancel: bool) -> State:
     standing = transitions.state(row, today)
     if standing is None:
         return State.UNKNOWN
+    if standing is Standing.ENDING and can_cancel:
+        return State.ENDS_LATER
     if standing is Standing.PAST_DUE and refused is not None:
         if refused.status is Status.ACTION_REQUIRED:
             return State.ACTION_REQUIRED

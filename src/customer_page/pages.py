@@ -31,6 +31,7 @@ _FOLDER = Path(__file__).with_name("templates")
 _STATES = {
     State.ACTIVE: "page.state_active",
     State.ENDING: "page.state_ending",
+    State.ENDS_LATER: "page.state_ends_later",
     State.PAST_DUE: "page.state_past_due",
     State.ACTION_REQUIRED: "page.state_action_required",
     State.CARD_REFUSED: "page.state_card_refused",
@@ -176,17 +177,21 @@ class Pages:
             said.append(self.words.say("page.cancel_paid", day=self.words.day(seen.paid_until)))
         return tuple(said)
 
-    def resume_words(self, charge: NextCharge | None, today: date) -> tuple[str, ...]:
-        """Return what a resumption does, in sentences."""
+    def resume_words(self, charge: NextCharge | None, today: date, ends_on: date | None) -> tuple[str, ...]:
+        """Return what a resumption does, in sentences. ends_on: the end that stays set, if any."""
+        end = (self.words.say("page.resume_ends", day=self.words.day(ends_on)),) if ends_on else ()
+        return (self._resumed(charge, today), *end)
+
+    def _resumed(self, charge: NextCharge | None, today: date) -> str:
         if charge is None:
-            return (self.words.say("page.resume_no_charge"),)
+            return self.words.say("page.resume_no_charge")
         said = {
             "price": self.words.price(charge.amount, charge.currency),
             "days": self.words.days(charge.start, charge.end),
         }
         if charge.on <= today:
-            return (self.words.say("page.resume_charge_now", **said),)
-        return (self.words.say("page.resume_charge", day=self.words.day(charge.on), **said),)
+            return self.words.say("page.resume_charge_now", **said)
+        return self.words.say("page.resume_charge", day=self.words.day(charge.on), **said)
 
     def _price(self, seen: Seen) -> list[str]:
         if seen.checked is None:
@@ -197,15 +202,18 @@ class Pages:
         return [self.words.say(key, price=price, **({} if schedule.count == 1 else {"count": str(schedule.count)}))]
 
     def _status(self, seen: Seen) -> list[str]:
-        named = seen.state in (State.ENDING, State.ENDED)
+        named = seen.state in (State.ENDING, State.ENDS_LATER, State.ENDED)
         day = {"day": self.words.day(seen.ends_on)} if named and seen.ends_on else {}
-        state = State.CANCELED if named and not day else seen.state
+        without_day = State.UNKNOWN if seen.state is State.ENDS_LATER else State.CANCELED
+        state = without_day if named and not day else seen.state
         said = [self.words.say(_STATES[state], **day)]
         if seen.settling is not None:
             days = self.words.days(seen.settling.renewal_date, seen.settling.period_end)
             said.append(self.words.say("page.settling", days=days))
         if seen.gives_up_on is not None:
             said.append(self.words.say(_GIVES_UP[seen.ends_as], day=self.words.day(seen.gives_up_on)))
+        if seen.state is State.ENDING and not seen.can_resume:
+            said.append(self.words.say("page.ask_to_go_on"))
         return said
 
     def _next_charge(self, seen: Seen) -> str:

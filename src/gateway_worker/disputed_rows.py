@@ -40,8 +40,8 @@ class Chargeback:
         disputed: the first day of the disputed period.
         history: the latest periods of the subscription.
         is_kept: whether the deployment keeps disputed subscriptions.
-        was_resumed_since: whether somebody has resumed the subscription after the chargeback: an old chargeback undoes
-            no newer decision.
+        was_resumed_since: whether the seller has resumed the subscription after the chargeback: an old chargeback
+            undoes no newer decision of the seller. A resumption by the customer does not count.
         was_won_long_ago: whether the dispute was won before this system first heard of the dispute, and the customer
             has paid a later period since.
     """

@@ -17,7 +17,7 @@ from gateway_worker.disputed_rows import Chargeback, ends_as
 from gateway_worker.handling import KNOWN, UNTIL_A_PERSON_ACTS, EventOutcome, Handled, later, passed_over
 from gateway_worker.payments import UNDER_LEASE, paid_first, renewed
 from renewals.domain import disputes, subscription
-from renewals.domain.changes import ChangeKind, of_dispute
+from renewals.domain.changes import CUSTOMER, ChangeKind, of_dispute
 from renewals.domain.disputes import DisputeEffect
 from renewals.domain.errors import BadRow, Collision, Outdated, repeat_while_outdated
 from renewals.domain.gateway_event import GatewayEventType
@@ -200,7 +200,8 @@ class _Look:
         # A test clock shifts the moments of changes and payments, but not the moments that the gateway reports.
         ahead = self.moment.now - self.moment.wall
         changes, _ = self.seams.register.changes.latest(self.period.subscription_id)
-        resumed = [change.at for change in changes if change.what is ChangeKind.RESUMED]
+        # A customer who has disputed a payment cannot undo the end by a resumption on the customer page.
+        resumed = [each.at for each in changes if each.what is ChangeKind.RESUMED and each.by != CUSTOMER]
         paid = [each.paid_at for each in history if each.renewal_date > self.period.renewal_date]
         return Chargeback(
             row,

@@ -19,10 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from customer_page import app, visits
+from renewals.domain.changes import ChangeKind, of_dispute
 from renewals.domain.customer_request import CustomerRequest
 from renewals.language.tags import LANGUAGES
 from renewals.ledger import account_links
 from renewals.ledger.account_links import Account, Power, Purpose
+from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.receipt_links import named
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.clock import Moment
@@ -179,8 +181,10 @@ class Visitor:
         return self.get("overview")
 
     def press(self, path: str) -> Page:
-        """Open a page that asks for a confirmation, and press its button."""
-        return self.post(path, self.get(path).fields)
+        """Open a page that asks for a confirmation, and press its button a second later."""
+        form = self.get(path).fields
+        self.now += timedelta(seconds=1)
+        return self.post(path, form)
 
 
 @contextmanager
@@ -398,6 +402,13 @@ STATES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"renewal_date": "not a day"}, "Active", "ends today", "canceled"),
     ({"amount": "by hand"}, "Active", "ends on 28 February 2026", "active"),
     ({"status": "past_due", "cancel_at": "2026-03-31"}, "Past due", "ends today", "canceled"),
+    (
+        {"cancel_at": "2026-06-30"},
+        "Active. Your subscription ends on 30 June 2026.",
+        "ends on 28 February 2026",
+        "active",
+    ),
+    ({"cancel_at": "soon"}, "Not known at the moment", "ends on 28 February 2026", "active"),
 ]
 
 
@@ -455,6 +466,62 @@ def test_a_doubled_cancellation_changes_nothing_twice(visitor: Visitor, shop: Wo
     assert visitor.post("cancel", form).status == 409
     assert "cancel_at" not in shop.row()
     assert len(shop.dynamodb.items("changes")) == 2
+
+
+def test_an_end_that_is_set_already_can_be_brought_forward_and_comes_back(visitor: Visitor, shop: World) -> None:
+    """A subscription that the seller has set to end in June is active until then: the customer may cancel earlier, is
+    told of the charges until June after a resumption, and does not remove the seller's end."""
+    shop.edit(cancel_at="2026-06-30")
+    page = visitor.sign_in()
+    assert "$29.99 on 28 February 2026" in page.text
+    assert 'href="resume"' not in page.html
+    assert visitor.press("cancel").status == 303
+    assert shop.row()["cancel_at"] == "2026-02-28"
+    asked = visitor.get("resume")
+    assert "We charge $29.99 on 28 February 2026" in asked.text
+    assert "Your subscription ends on 30 June 2026, and is not charged after that." in asked.text
+    visitor.now += timedelta(seconds=1)
+    assert visitor.post("resume", asked.fields).status == 303
+    assert shop.row()["cancel_at"] == "2026-06-30"
+    shop.edit(renewal_date="2026-06-30")
+    page = visitor.get("overview")
+    assert "Canceled. Your subscription ends on 30 June 2026." in page.text
+    assert "resume" not in page.html
+    assert visitor.get("resume").status == 303
+
+
+@pytest.mark.parametrize("by", ["ann", of_dispute("dp_1"), None])
+def test_an_end_of_somebody_else_is_not_taken_back(visitor: Visitor, shop: World, by: str | None) -> None:
+    """An end that the seller, a dispute or an unknown hand has set stands, even after a cancellation of the customer's
+    own: the page offers no resumption, asks the customer to write, and a form of an earlier page changes nothing."""
+    visitor.sign_in()
+    assert visitor.press("cancel").status == 303
+    form = visitor.get("resume").fields
+    visitor.now += timedelta(seconds=1)
+    assert visitor.post("resume", form).status == 303
+    if by is None:
+        shop.edit(cancel_at="2026-02-28")
+    else:
+        register, asked = shop.register, AskedBy(by, NOON + LATER)
+        register.edit(shop.row(), {"cancel_at": "2026-02-28"}, ChangeKind.ENDING, asked)
+    page = visitor.get("overview")
+    assert "To keep your subscription, please contact us." in page.text
+    assert "resume" not in page.html
+    assert visitor.get("resume").header("Location") == "overview"
+    before = dict(shop.row())
+    assert visitor.post("resume", form).status == 409
+    assert shop.row() == before
+
+
+def test_a_pause_within_a_set_end_is_resumed_until_the_end(visitor: Visitor, shop: World) -> None:
+    """A paused subscription with an end is resumed until this end, and the page says so before."""
+    shop.edit(status="paused", renewal_date="2026-01-15", cancel_at="2026-02-20")
+    visitor.sign_in()
+    asked = visitor.get("resume")
+    assert "We charge $29.99 now" in asked.text
+    assert "Your subscription ends on 20 February 2026, and is not charged after that." in asked.text
+    assert visitor.post("resume", asked.fields).status == 303
+    assert (shop.row()["status"], shop.row()["cancel_at"]) == ("active", "2026-02-20")
 
 
 def test_a_resumed_subscription_is_charged_as_the_page_says(visitor: Visitor, shop: World) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from renewals.domain import disputes, pauses
+from renewals.domain.changes import CUSTOMER
 from renewals.domain.disputes import DisputeStatus
 from renewals.domain.renewal import Renewal
 from renewals.domain.transitions import Action
@@ -73,11 +74,11 @@ def _deliver(door: Door, *events: Any) -> None:
     door.work()
 
 
-def _act(door: Door, action: Action) -> None:
-    """Change the subscription's status by a request, as the API does."""
+def _act(door: Door, action: Action, by: str = "ann") -> None:
+    """Change the subscription's status by a request, as the API and the customer page do."""
     moment = door.world.moment(door.now)
     with door.deployed():
-        door.register.act(door.world.row(), action, moment.today, AskedBy("ann", moment.now))
+        door.register.act(door.world.row(), action, moment.today, AskedBy(by, moment.now))
 
 
 def _mark(**attributes: Any) -> Callable[[Door], None]:
@@ -373,6 +374,19 @@ def test_a_subscription_resumed_before_the_event_came_is_not_ended(door: Door, c
     door.later(6 * DAY)
     _deliver(door)
     assert (_subscription(door), _effects(door)) == (STAYS, {"dp_1": "resumed"})
+
+
+def test_a_customer_cannot_undo_the_end_by_the_own_chargeback(door: Door) -> None:
+    """Before the event of the dispute comes, the customer cancels and resumes on the customer page: the chargeback ends
+    the subscription all the same."""
+    _paid(door)
+    door.world.gateway.contest("pi_1")
+    door.later(HOUR)
+    for action in (Action.CANCEL_AT_PERIOD_END, Action.RESUME):
+        _act(door, action, CUSTOMER)
+    door.later(HOUR)
+    _deliver(door)
+    assert (_subscription(door), _effects(door)) == (ENDS, {"dp_1": "ending"})
 
 
 @pytest.mark.parametrize("clock", [None, "2026-02-02"])

@@ -83,7 +83,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         **TRACES,
     },
     "CustomerPageRole": {
-        "dynamodb:Query": {"<Subscriptions.Arn>", "<Renewals.Arn>"},
+        "dynamodb:Query": {"<Subscriptions.Arn>", "<Renewals.Arn>", "<Changes.Arn>"},
         "dynamodb:GetItem": {"<Renewals.Arn>"},
         "dynamodb:UpdateItem": {"<Subscriptions.Arn>"},
         "dynamodb:PutItem": {"<Renewals.Arn>", "<Changes.Arn>"},

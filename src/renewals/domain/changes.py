@@ -40,6 +40,9 @@ class ChangeKind(Worded):
     LINK_ASKED = "link_asked", "asked for a link to the customer page"
 
 
+CUSTOMER = "customer"
+"""The `by` of a change that the customer has made on the customer page."""
+
 CONFIRMATION = "confirmation"
 """The attribute of a change's record with the record of the mail that confirms the change."""
 

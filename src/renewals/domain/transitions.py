@@ -2,13 +2,14 @@
 
                          active     ending      past due    paused     unpaid     canceled, ended
     cancel now           canceled   canceled    canceled    canceled   canceled   -
-    cancel at period end ending     -           -           -          -          -
+    cancel at period end ending     earlier     -           -          -          -
     pause                paused     -           -           -          -          -
     resume               -          active      -           active     active     -
     new payment method   yes        yes         yes         yes        yes        -
 
 Ending: active, with a `cancel_at` at the end of the paid period. Ended: the day of `cancel_at` has come, whatever the
-row's status still says. A past due subscription cannot be paused, since a pause would drop a payment that is owed. An
+row's status still says. Earlier: a `cancel_at` after the end of the period is brought forward to the end of the
+period. A past due subscription cannot be paused, since a pause would drop a payment that is owed. An
 ended subscription stays ended: a returning customer subscribes anew.
 """
 
@@ -49,7 +50,7 @@ class Action(StrEnum):
 
 _FROM = {
     Action.CANCEL_NOW: set(Standing) - {Standing.CANCELED, Standing.ENDED},
-    Action.CANCEL_AT_PERIOD_END: {Standing.ACTIVE},
+    Action.CANCEL_AT_PERIOD_END: {Standing.ACTIVE, Standing.ENDING},
     Action.PAUSE: {Standing.ACTIVE},
     Action.RESUME: {Standing.ENDING, Standing.PAUSED, Standing.UNPAID},
     Action.GIVE_CARD: set(Standing) - {Standing.CANCELED, Standing.ENDED},
@@ -75,6 +76,12 @@ def state(row: Item, today: date) -> Standing | None:
     return Standing(status) if status else None
 
 
+def not_allowed(action: Action, stands: Standing | None) -> NotAllowed:
+    """Return the refusal of an action."""
+    why = _WORDS[stands] if stands else "its status is unknown"
+    return NotAllowed(f"The subscription cannot be {action}: {why}.")
+
+
 def changes(row: Item, action: Action, today: date) -> dict[str, Value]:
     """Return the action's changes of the row's attributes; the value None removes an attribute. Raises NotAllowed.
 
@@ -83,9 +90,11 @@ def changes(row: Item, action: Action, today: date) -> dict[str, Value]:
     row: the raw attributes.
     """
     stands = state(row, today)
-    if stands not in _FROM[action]:
-        why = _WORDS[stands] if stands else "its status is unknown"
-        raise NotAllowed(f"The subscription cannot be {action}: {why}.")
+    too_late = action is Action.CANCEL_AT_PERIOD_END and str(row.get("cancel_at", "9999")) <= str(
+        row.get("renewal_date")
+    )
+    if stands not in _FROM[action] or (stands is Standing.ENDING and too_late):
+        raise not_allowed(action, stands)
     match action:
         case Action.CANCEL_NOW:
             return {"status": SubscriptionStatus.CANCELED}

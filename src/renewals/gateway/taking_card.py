@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from renewals.domain import transitions
+from renewals.domain.changes import CUSTOMER
 from renewals.domain.customer_request import SESSION, Refusal
 from renewals.domain.errors import BadRow, Collision, Overtaken, repeat_while_outdated
 from renewals.domain.item_values import moment, text_or
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 _OPEN_FOR = timedelta(hours=1)
 """How long a customer may use the gateway's page. The gateway takes half an hour to a day."""
-
-_BY = "customer"
-"""The name under which the customer's own changes are recorded."""
 
 _RECORD = 1
 """The position of the change's record in the transaction of a change (renewals.ledger.register)."""
@@ -109,7 +107,7 @@ class CustomersCard:
             return Refusal.SESSION_OLDER
         if [*verifying.of_card(self.gateway, session.gateway_customer, saved.payment_method)]:
             return Refusal.CARD_UNUSABLE
-        asked = AskedBy(_BY, self.moment.now, at=saved.at, cause=saved.setup)
+        asked = AskedBy(CUSTOMER, self.moment.now, at=saved.at, cause=saved.setup)
         given = {"payment_method": saved.payment_method}
         try:
             return self.register.act(row, Action.GIVE_CARD, self.moment.today, asked, given)

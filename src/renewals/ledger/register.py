@@ -23,7 +23,7 @@ from renewals.domain.row_attributes import IN_ENTITY_TAG
 from renewals.domain.subscription import SubscriptionStatus, status_of
 from renewals.domain.timeline import timeline
 from renewals.domain.timeline_entries import Entry
-from renewals.domain.transitions import Action, NotAllowed
+from renewals.domain.transitions import Action, NotAllowed, Standing
 from renewals.ledger import mail_steps, refund_steps
 from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.change_records import ChangeRecords
@@ -221,7 +221,9 @@ class Register:
         The end date in the answer holds, since the transaction fails if a charge begins in the meantime.
         """
         history = self._recent(row)
-        changes["cancel_at"] = self._end_of_period(row, today, history)
+        changes["cancel_at"] = end = self._end_of_period(row, today, history)
+        if isinstance(row.get("cancel_at"), str) and str(row["cancel_at"]) <= str(end):
+            raise transitions.not_allowed(Action.CANCEL_AT_PERIOD_END, Standing.ENDING)
         on = subscription.renewal_date_of(row)
         standing = history.claimed_for(on) if on is not None else None
         still = self.ledger.stands_still(text(row, "subscription_id"), str(row.get("renewal_date")), standing)
