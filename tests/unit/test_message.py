@@ -18,7 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renewals.domain.addresses import BadAddress, deliverable
-from renewals.domain.confirmations import CONFIRMATIONS
 from renewals.domain.printable import line
 from renewals.domain.renewal import MailKind, Status
 from renewals.domain.subscription import SubscriptionStatus
@@ -129,9 +128,9 @@ def test_the_reason_is_told_as_far_as_it_may_be(code: str | None, why: str) -> N
 
 
 def test_each_kind_of_mail_has_a_subject() -> None:
-    """Every kind of mail has a subject in the catalogue; confirmations have their own."""
-    subjects = {key.removeprefix("subject_") for key in catalogue("mails", "en") if key.startswith("subject_")}
-    assert subjects == set(MailKind) - {*CONFIRMATIONS}
+    """Every kind of mail has a subject, in the catalogue of the mails or in the catalogue of the notices."""
+    keys = [key for area in ("mails", "notices") for key in catalogue(area, "en")]
+    assert {key.removeprefix("subject_") for key in keys if key.startswith("subject_")} == set(MailKind)
 
 
 @pytest.mark.parametrize(("kind", "ended"), [("canceled", "canceled"), ("unpaid", "suspended")])
