@@ -13,18 +13,16 @@ from hashlib import sha256
 from itertools import batched
 from uuid import uuid4
 
-from renewals.domain import offers
-from renewals.domain.reasons import Reason
+from renewals.domain import due, offers
 from renewals.domain.renewal import Renewal, Status
 from renewals.domain.renewal_history import History, was_stopped
-from renewals.domain.schedule import Billing, latest_due, oldest_due
+from renewals.domain.schedule import Billing
 from renewals.domain.subscription import Subscription
 from renewals.ledger.steps import LEASE
 from renewals.runtime.clock import Moment
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _NUMBER_BITS = 60
-_ENDED_BY = frozenset({Reason.DUNNING_OVER, Reason.CANCELED, Reason.UNPAID})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,26 +114,13 @@ def due_as_promised(subscription: Subscription, failed: Renewal | None, today: d
     A promise covers only the period that begins on the subscription's own date, and no later period that is billed
     instead.
     """
-    billing, promise = _billing(subscription, failed, today), offers.promised(subscription)
+    start, last = subscription.renewal_date, subscription.last_day(today)
+    billing, promise = due.billing(subscription, failed, start, last), offers.promised(subscription)
     if promise is None or (failed is not None and failed.renewal_date != subscription.renewal_date):
         return subscription, billing
     if offers.holds_for(promise, billing, subscription, today):
         return promise.applied(subscription), Billing(subscription.renewal_date, promise.end or billing.end, ())
     return subscription, billing
-
-
-def _billing(subscription: Subscription, failed: Renewal | None, today: date) -> Billing:
-    """Return the due period by the subscription's way to catch up. No period begins after the subscription has ended.
-
-    failed: the earlier claim for the subscription's date; the earlier dates count as passed over. If the claim was
-    given up because the subscription ended, the time since the end is not billed: even with `each`, only the latest
-    period is billed.
-    """
-    last = subscription.last_day(today)
-    if subscription.catch_up == "each" and not (failed and failed.reason in _ENDED_BY):
-        first = failed.renewal_date if failed and failed.renewal_date <= last else subscription.renewal_date
-        return oldest_due(subscription.schedule.beginning_on(first), first, last)
-    return latest_due(subscription.schedule, subscription.renewal_date, last)
 
 
 def _new(

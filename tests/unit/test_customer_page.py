@@ -8,7 +8,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from customer_page import app, visits
 from renewals.domain.changes import ChangeKind, of_dispute
 from renewals.domain.customer_request import CustomerRequest
+from renewals.language import words
 from renewals.language.tags import LANGUAGES
 from renewals.ledger import account_links
 from renewals.ledger.account_links import Account, Power, Purpose
@@ -545,6 +546,34 @@ def test_a_resumed_subscription_is_charged_as_the_page_says(visitor: Visitor, sh
     assert visitor.post("resume", asked.fields).status == 303
     assert shop.row()["status"] == "active"
     assert len(visitor.queued) == 2
+
+
+@pytest.mark.parametrize("catch_up", ["latest", "each"])
+@pytest.mark.parametrize("late", [0, 2, 16, 60])
+def test_a_suspended_subscription_is_charged_for_the_days_that_the_page_names(
+    visitor: Visitor, shop: World, catch_up: str, late: int
+) -> None:
+    """A weekly subscription was suspended after a declined payment. However late the customer resumes, and however the
+    subscription catches up, the charge is for the days that the page has named, and the suspended weeks are free."""
+    weekly = {"interval": "week", "interval_count": Decimal(1), "catch_up": catch_up}
+    shop.subscribe(renewal_date="2026-01-31", payment_method="pm_declined", test_clock=None, **weekly)
+    shop.run("declined", NOON)
+    shop.edit(status="unpaid")
+    shop.run("given up", NOON + LATER)
+    assert shop.items()["2026-01-31"]["status"] == "given_up"
+    shop.edit(payment_method="pm_ok")
+    visitor.now = NOON + late * DAY
+    visitor.post("session", {"token": visitor.link(now=visitor.now)})
+    asked = visitor.get("resume")
+    assert visitor.post("resume", asked.fields).status == 303
+    [queued] = visitor.queued
+    work = {name: queued[name] for name in ("amount", "renewal_date")}
+    for n in range(3):
+        shop.execute(work, f"resumed {n}", visitor.now + (n + 1) * LATER)
+    [paid] = [item for item in shop.items().values() if item.get("paid_at")]
+    days = words("en").days(*(date.fromisoformat(paid[name]) for name in ("renewal_date", "period_end")))
+    assert f"We charge $29.99 now, for {days}." in asked.text
+    assert paid["renewal_date"] <= visitor.now.date().isoformat() < paid["period_end"]
 
 
 def test_a_page_that_a_renewal_has_overtaken_changes_nothing(visitor: Visitor, shop: World) -> None:

@@ -7,11 +7,11 @@ from datetime import date
 from decimal import Decimal
 from typing import cast
 
-from renewals.domain import offers, reasons, wording
+from renewals.domain import due, offers, reasons, wording
 from renewals.domain.payment import GatewayCard
 from renewals.domain.reminders import must_be_updated
 from renewals.domain.renewal import Renewal, Status
-from renewals.domain.schedule import Billing, Schedule, latest_due, oldest_due
+from renewals.domain.schedule import Billing, Schedule
 from renewals.domain.subscription import Subscription, SubscriptionStatus, anchor_change, is_over, parse
 
 
@@ -62,6 +62,7 @@ def preview(
     count: int,
     refused: Renewal | None = None,
     failed: Renewal | None = None,
+    unpaid: Renewal | None = None,
     card: GatewayCard | None = None,
     resumed: date | None = None,
     paid_until: date | None = None,
@@ -74,6 +75,7 @@ def preview(
         count: the most charges to return.
         refused: the refused period, if any; the refused period is charged first.
         failed: the failed period that waits for a person, if any.
+        unpaid: the earlier claim for the subscription's date that was not paid, if any; as in due.billing.
         card: the card, if known.
         resumed: the first day that would be billed after a resumption today; None unless the subscription is paused, or
             a person has set the status of the paused row to active by hand.
@@ -91,7 +93,7 @@ def preview(
     charges: list[NextCharge] = []
     then = ""
     try:
-        for charge in _charges(subscription, today, refused):
+        for charge in _charges(subscription, today, refused, unpaid):
             if subscription.cancel_at is not None and subscription.ends_by(charge.start):
                 given_up = _given_up(subscription.cancel_at, charges, paid_until)
                 then = f"The subscription ends on {wording.day(subscription.cancel_at)}.{given_up}"
@@ -141,7 +143,9 @@ def _if_resumed(subscription: Subscription, resumed: date) -> str:
     return f"If resumed today, the subscription is charged {amount} on {wording.day(resumed)}, for {period}."
 
 
-def _charges(subscription: Subscription, today: date, refused: Renewal | None) -> Iterator[NextCharge]:
+def _charges(
+    subscription: Subscription, today: date, refused: Renewal | None, unpaid: Renewal | None
+) -> Iterator[NextCharge]:
     """Yield the charges in order, without end."""
     schedule, start = subscription.schedule, subscription.renewal_date
     if refused is not None:
@@ -156,17 +160,18 @@ def _charges(subscription: Subscription, today: date, refused: Renewal | None) -
         start = refused.period_end
     elif (promise := offers.changed(subscription)) is not None:
         end = promise.end or schedule.after(start)
-        due = start <= today and offers.holds_for(promise, _due(subscription, start, today), subscription, today)
-        if not offers.is_in_time(promise, subscription, today) and (due or start > today):
+        found = _due(subscription, unpaid, start, today) if start <= today else None
+        holds = found is None or offers.holds_for(promise, found, subscription, today)
+        if not offers.is_in_time(promise, subscription, today) and holds:
             why = f"{_first(schedule, start)}; as announced in a reminder; later changes apply from the next period"
             yield NextCharge(max(start, today), start, end, promise.amount, promise.currency, why)
             start = end
     while start <= today:
-        billing = _due(subscription, start, today)
+        billing = _due(subscription, unpaid, start, today)
         late = f"due since {wording.day(billing.start)}" if billing.start < today else "due today"
         why = f"{_reason(schedule, billing.start)}; {late}{_passed_over(billing)}"
         yield NextCharge(today, billing.start, billing.end, subscription.amount, subscription.currency, why)
-        start = billing.end
+        start, unpaid = billing.end, None
     why = _first(schedule, start)
     while True:
         end = schedule.after(start)
@@ -174,9 +179,8 @@ def _charges(subscription: Subscription, today: date, refused: Renewal | None) -
         start, why = end, _reason(schedule, end)
 
 
-def _due(subscription: Subscription, start: date, today: date) -> Billing:
-    last = max(start, subscription.last_day(today))
-    return (oldest_due if subscription.catch_up == "each" else latest_due)(subscription.schedule, start, last)
+def _due(subscription: Subscription, unpaid: Renewal | None, start: date, today: date) -> Billing:
+    return due.billing(subscription, unpaid, start, max(start, subscription.last_day(today)))
 
 
 def _passed_over(billing: Billing) -> str:

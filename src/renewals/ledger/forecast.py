@@ -24,6 +24,7 @@ def next_charges(ledger: Ledger, row: Row, today: date, count: int) -> Preview:
     checked = spans.past_what_is_paid(checked, history)
     refused = history.unsettled
     failed = _failed_with(checked, history)
+    claimed = history.claimed_for(checked.renewal_date)
     reaches = spans.may_overlap(checked, unless_told=False)
     resumed: date | None = None
     if checked.status is SubscriptionStatus.PAUSED or pauses.was_resumed_by_hand(checked):
@@ -35,6 +36,7 @@ def next_charges(ledger: Ledger, row: Row, today: date, count: int) -> Preview:
         count=count,
         refused=refused,
         failed=failed,
+        unpaid=claimed if claimed is not None and claimed.paid_at is None else None,
         card=reminders.known_card(checked),
         resumed=resumed,
         paid_until=history.paid_until,
