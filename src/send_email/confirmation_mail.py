@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from renewals.domain.changes import ChangeKind
 from renewals.domain.renewal import MailKind
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.language import Words, words
@@ -115,7 +114,7 @@ class _Writing:
         """Say when the subscription ends, and whether money is still charged. A charge that began before the
         cancellation may still succeed at the bank."""
         subscription = self.confirmation.subscription
-        if subscription.status is SubscriptionStatus.CANCELED and not self._ends_later:
+        if subscription.status is SubscriptionStatus.CANCELED:
             told = self._said("notices.cancellation_now_told", plan=self._plan)
         else:
             told = self._said("notices.cancellation_told", plan=self._plan, day=self._last_day)
@@ -187,7 +186,7 @@ class _Writing:
             facts.append((self._said(f"notices.periods_{schedule.interval}"), str(schedule.count)))
         if charges:
             facts.append((self._said("notices.next_payment"), self.say.day(charges[0].on)))
-        if subscription.cancel_at is not None:
+        if subscription.cancel_at is not None and subscription.status is not SubscriptionStatus.CANCELED:
             facts.append((self._said("notices.last_day"), self._last_day))
         if self.confirmation.kind is MailKind.CANCELLATION:
             facts.append((self._said("notices.received"), self._received))
@@ -205,12 +204,6 @@ class _Writing:
     @property
     def _plan(self) -> str:
         return line(self.confirmation.subscription.plan)
-
-    @property
-    def _ends_later(self) -> bool:
-        """Whether the subscription was canceled at the end of a period, and not at once."""
-        subscription = self.confirmation.subscription
-        return self.confirmation.change.what is ChangeKind.ENDING and subscription.cancel_at is not None
 
     @property
     def _last_day(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from renewals.domain import confirmations, mail_faults
+from renewals.domain.addresses import BadAddress
 from renewals.domain.errors import BadRow, MailError, repeat_while_outdated
 from renewals.domain.mail_tags import Tagged
 from renewals.domain.outcomes import MailOutcome
@@ -62,9 +63,13 @@ class Confirming:
             The worst outcome of the mails, by the order of MailOutcome.
 
         Raises:
-            MailError: a confirmation was certainly not sent, and can be tried again.
+            MailError: a confirmation was certainly not sent, and can be tried again, or another execution is sending a
+                confirmation, and nobody knows yet how that ends.
         """
         came = {self._one(subscription_id, customer_id, key) for key in changes}
+        if MailOutcome.IN_PROGRESS in came:
+            # Nobody looks again at the mail of a run that was aborted, unless the queue brings this message again.
+            raise MailError("another execution is sending this confirmation, or was aborted")
         return next(outcome for outcome in MailOutcome if outcome in came)
 
     def _one(self, subscription_id: str, customer_id: str, key: str) -> MailOutcome:
@@ -85,6 +90,8 @@ class Confirming:
     def _send(self, row: Item, confirmation: Confirmation) -> MailOutcome:
         def composed(deliverable: str) -> EmailMessage:
             mail_faults.refuse(row, required=True)
+            if confirmation.is_late:
+                raise BadAddress("the change was made more than seven days ago")
             page = self.page_link(row, Power.FULL)
             if confirmation.kind is MailKind.ACCOUNT_LINK and not page:
                 raise MailError("there is no link to mail")

@@ -324,7 +324,7 @@ def signed_up(deployed: Deployed) -> Subscriber:
     subscriber = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=40)).isoformat())
     item: Json = {"subscription_id": subscriber.subscription_id, "change": "created"}
     deployed.shop.changes.put_item(Item=item)
-    told = {"at": datetime.now(UTC).isoformat(), "by": "a test", "what": "created", "details": {}}
+    told = {"at": datetime.now(UTC).isoformat(), "by": "a test", "what": "created", "details": {}, "confirmable": True}
     deployed.shop.changes.put_item(Item=item | told)
     return subscriber
 

@@ -210,16 +210,56 @@ def test_rows_by_hand_and_rows_of_a_backup_mail_nobody(stack: Stack) -> None:
     stack.shop.edit(amount=Decimal(5), status="active")
     stack.publish(NOON)
     item = {"subscription_id": "sub_1", "change": "created", "at": NOON.isoformat(), "by": "ann", "what": "created"}
-    put_back = record("changes", None, item | {"details": {}}, NOON + 2 * DAY)
+    put_back = record("changes", None, item | {"details": {}, "confirmable": True}, NOON + 2 * DAY)
     deliver([put_back], stack.publisher.handle)
     assert stack.queue.bodies == []
 
 
-def test_a_change_of_more_than_a_day_ago_is_not_confirmed(stack: Stack) -> None:
-    """A message that lay in the dead-letter queue for days, or a change from before an upgrade, mails nobody."""
+def _as_an_earlier_version_wrote(stack: Stack) -> None:
+    """Take the marks out of the records of changes, which earlier versions did not write."""
+    for key, item in list(stack.shop.dynamodb.items("changes").items()):
+        stack.shop.dynamodb.put("changes", {name: each for name, each in item.items() if name != "confirmable"})
+        assert "confirmable" in item, key
+
+
+def test_changes_from_before_the_upgrade_are_not_confirmed(stack: Stack) -> None:
+    """A sign-up, a new price and a cancellation that an earlier version recorded a moment ago mail nobody, neither by
+    themselves nor with a later change, and the mail about a later price names the price just before it."""
     stack.sign_up(NOON, renewal_date="2026-02-28")
-    assert stack.shop.confirm("late", NOON + DAY) == "Success"
+    stack.edit(NOON + SECOND, amount=Decimal("31.99"))
+    stack.act(Action.CANCEL_AT_PERIOD_END, NOON + 2 * SECOND)
+    _as_an_earlier_version_wrote(stack)
+    assert stack.settle(NOON + LATER) == []
+    assert stack.shop.confirm("again", NOON + LATER) == "Success"
     assert stack.shop.mails() == []
+    stack.edit(NOON + 2 * LATER, amount=Decimal("35.50"))
+    assert stack.settle(NOON + 2 * LATER) == [CHANGED]
+    assert "29.99" not in _last(stack)
+    stack.act(Action.RESUME, NOON + 3 * LATER)
+    assert stack.settle(NOON + 3 * LATER) == [CONTINUES]
+
+
+def test_an_outage_of_days_loses_no_confirmation(stack: Stack) -> None:
+    """A message that lay in the dead-letter queue for six days is still mailed. A confirmation of more than seven days
+    ago is not mailed any more: it is recorded as failed, which is counted, and told in the timeline, once."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.act(Action.CANCEL_AT_PERIOD_END, NOON + SECOND)
+    assert stack.shop.confirm("late", NOON + 6 * DAY) == "Success"
+    assert [mail["Subject"] for mail in stack.shop.mails()] == [CANCELED]
+    stack.act(Action.RESUME, NOON + 7 * DAY)
+    assert stack.shop.confirm("too late", NOON + 14 * DAY) == "EmailFailed"
+    assert len(stack.shop.mails()) == 1
+    told = [text for text in stack.told() if text.startswith("Could not mail the confirmation of the resumption")]
+    assert len(told) == 1
+    assert stack.shop.confirm("again", NOON + 15 * DAY) == "Success"
+
+
+def test_a_change_of_long_ago_is_passed_over(stack: Stack) -> None:
+    """A change of more than forty days ago is no news: a look mails nobody and records nothing."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    assert stack.shop.confirm("late", NOON + 40 * DAY) == "Success"
+    assert stack.shop.mails() == []
+    assert not any("confirmation" in text for text in stack.told())
 
 
 def test_the_end_by_a_dispute_is_not_confirmed_as_a_wish(stack: Stack) -> None:
@@ -362,6 +402,19 @@ def test_a_cancellation_names_the_last_day_and_when_it_was_received(stack: Stack
     assert "We have canceled your subscription to Pro. Your last day is 27 February 2026." in told
     assert "Nothing more will be charged." in told
     assert "  Canceled at: 1 February 2026, 12:00 UTC+00\n" in told
+
+
+def test_a_cancellation_at_once_names_no_later_day(stack: Stack) -> None:
+    """A subscription that was canceled at once, after a cancellation for a later day, has ended: the confirmation names
+    no day to come."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.act(Action.CANCEL_AT_PERIOD_END, NOON + SECOND)
+    stack.act(Action.CANCEL_NOW, NOON + 2 * SECOND)
+    assert stack.settle(NOON + LATER) == [CANCELED]
+    told = _last(stack)
+    assert "We have canceled your subscription to Pro. Your subscription has ended." in told
+    assert "27 February" not in told
+    assert "Last day" not in told
 
 
 def test_a_cancellation_during_a_payment_says_so(stack: Stack) -> None:
@@ -573,6 +626,41 @@ def test_a_throttled_mail_is_tried_again(stack: Stack) -> None:
     stack.publish(NOON)
     stack.work(NOON)
     assert [mail["Subject"] for mail in stack.shop.mails()] == [SIGN_UP]
+
+
+def test_a_throttled_mail_at_a_corrected_address_is_tried_again(stack: Stack) -> None:
+    """A confirmation that failed at the earlier address, and that SES throttles at the corrected address, goes out with
+    the next try, however long ago the change was; the timeline still tells the failure, once."""
+    stack.sign_up(NOON, renewal_date="2026-02-28", customer_email="nobody")
+    stack.settle(NOON)
+    late = NOON + 20 * DAY
+    stack.edit(late, customer_email="ann@new.example")
+    stack.shop.ses.trouble = [error("Throttling", "SendRawEmail"), error("Throttling", "SendRawEmail")]
+    assert stack.settle(late) == [SIGN_UP]
+    assert sum(text.startswith("Could not mail the confirmation of the sign-up") for text in stack.told()) == 1
+
+
+def test_an_aborted_run_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is aborted at any call and never comes back, and at once a second message asks for the same confirmation.
+    The second run does not end as if all was well while the first run may be sending: the queue brings the message
+    again, and the mail stands as sent or as unknown."""
+    for at in range(60):
+        one = Stack(monkeypatch)
+        one.sign_up(NOON, renewal_date="2026-02-28")
+        one.shop.cuts.at = 2 * len(one.shop.cuts.calls) + at
+        one.shop.confirm("aborted", NOON)
+        if one.shop.cuts.at is not None:  # the run was over before
+            assert at > 8
+            break
+        for n in range(3):
+            if one.shop.confirm(f"second-{n}", NOON + SECOND + n * LATER) == "Success":
+                break
+        [mail] = [each.mail for each in one.shop.register.changes.latest("sub_1")[0]]
+        assert mail is not None
+        assert mail.state in {MailState.SENT, MailState.UNKNOWN}
+        assert len(one.shop.mails()) == 1 or (mail.state is MailState.UNKNOWN and not one.shop.mails())
+    else:
+        raise AssertionError("the run does not end")
 
 
 def test_a_test_clock_confirms_by_its_own_day(stack: Stack) -> None:

@@ -49,8 +49,10 @@ CONFIRMATION = "confirmation"
 EARLIER_CONFIRMATIONS = "earlier_confirmations"
 """The attribute of a change's record with the records of confirmations that failed and were tried again."""
 
-IMPORTED = "imported"
-"""The attribute of a creation's record that is true if the subscription was imported. An import mails nobody."""
+CONFIRMABLE = "confirmable"
+"""The attribute of a change's record that is true if the customer may be owed a mail because of the change. The records
+of earlier versions lack the attribute, and so does the creation of an imported subscription: an upgrade and an import
+mail nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Change:
         what: The kind of the change.
         details: The changed attributes, before and after.
         key: The place of the record among the records of the subscription.
-        is_import: Whether the change is the creation of an imported subscription.
+        is_confirmable: Whether the customer may be owed a mail because of the change (CONFIRMABLE).
         mail: The mail that confirms the change; None if no mail was claimed.
         earlier_mails: Confirmations that failed and were tried again, oldest first.
     """
@@ -73,7 +75,7 @@ class Change:
     what: ChangeKind | Unknown
     details: Details
     key: str = ""
-    is_import: bool = False
+    is_confirmable: bool = False
     mail: Mail | None = None
     earlier_mails: Sequence[Mail] = ()
 
@@ -87,7 +89,7 @@ def change_from(item: Item) -> Change:
         member(ChangeKind, text(item, "what")),
         {name: _pair(each) for name, each in fields(item, "details").items()},
         text(item, "change"),
-        item.get(IMPORTED) is True,
+        item.get(CONFIRMABLE) is True,
         mail_from(fields(item, CONFIRMATION)) if CONFIRMATION in item else None,
         [mail_from(fields({"a mail": each}, "a mail")) for each in several(item, EARLIER_CONFIRMATIONS)]
         if EARLIER_CONFIRMATIONS in item

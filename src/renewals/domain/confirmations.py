@@ -2,7 +2,8 @@
 
 A sign-up, a cancellation, a resumption and a change of price, plan or interval are confirmed, whoever asked for the
 change. A change has a record in the changes table, and the record of the change's mail is kept with the record of the
-change. Rows that are written by hand and imported rows have no such record, and are not confirmed.
+change. Rows that are written by hand have no such record. The records of imports and of earlier versions lack a mark
+(CONFIRMABLE). None of these is confirmed.
 
 A link to the customer page that the customer has asked for is mailed in the same way, whichever kinds of confirmations
 the deployment sends.
@@ -17,7 +18,7 @@ Decision: D331 (DECISIONS.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -36,11 +37,12 @@ CONFIRMATIONS = (MailKind.SIGN_UP, MailKind.CANCELLATION, MailKind.RESUMPTION, M
 _ALWAYS = frozenset({MailKind.ACCOUNT_LINK})
 """The kinds of mails that every deployment sends."""
 
-_FRESH = timedelta(days=1)
-"""A change of which nobody was mailed for so long is not confirmed any more."""
+_FRESH = timedelta(days=7)
+"""A change is confirmed for so long, also after an outage of days. Later, the confirmation is recorded as failed."""
 
 _TRIED_AGAIN = timedelta(days=40)
-"""A confirmation that could not be mailed is tried again at a corrected address for so long."""
+"""A confirmation that could not be mailed is tried again at a corrected address for so long. Later, nobody looks at the
+change any more."""
 
 _TERMS = ("amount", "currency", "plan", "interval", "interval_count")
 _OF_LIFE: dict[str, MailKind | None] = {
@@ -69,21 +71,23 @@ class Confirmation:
         subscription: the subscription as the row stands.
         before: the subscription with the price, plan and interval that the customer was last told of; None unless the
             kind is CHANGED_TERMS.
+        is_late: whether the mail comes too late to be sent, and is recorded as failed.
     """
 
     kind: MailKind
     change: Change
     subscription: Subscription
     before: Subscription | None = None
+    is_late: bool = False
 
 
 def kind_of(change: Change) -> MailKind | None:
     """Return the kind of mail that confirms the change; None for a change without a confirmation.
 
-    An imported subscription is not confirmed. The end by a dispute is not confirmed, because the customer asked the
-    bank and not the seller.
+    A change that an import or an earlier version recorded is not confirmed. The end by a dispute is not confirmed,
+    because the customer asked the bank and not the seller.
     """
-    if change.is_import or is_of_dispute(change.by):
+    if not change.is_confirmable or is_of_dispute(change.by):
         return None
     if change.what is ChangeKind.EDITED:
         return MailKind.CHANGED_TERMS if _terms_before(change) else None
@@ -126,19 +130,19 @@ def owed(
 
     def needs_work(change: Change) -> bool:
         mail = change.mail
-        if mail is None:
-            return tested or now - change.at < _FRESH
-        if mail.state is MailState.FAILED:
-            in_vain = mail_faults.is_in_vain(mail, address)
-            return not in_vain and (tested or now - change.at < _TRIED_AGAIN)
-        return False
+        is_open = mail is None or (mail.state is MailState.FAILED and not mail_faults.is_in_vain(mail, address))
+        return is_open and (tested or now - change.at < _TRIED_AGAIN)
+
+    def dated(confirmation: Confirmation) -> Confirmation:
+        change = confirmation.change
+        return replace(confirmation, is_late=change.mail is None and not tested and now - change.at >= _FRESH)
 
     latest = sorted(changes, key=_moment, reverse=True)
     begun = [each for each in latest if each.mail is not None and each.mail.state is MailState.SENDING]
     links = [Confirmation(MailKind.ACCOUNT_LINK, each, subscription) for each in latest if _asks_for_link(each)][:1]
     true = [*_of_life(latest, subscription), *_of_terms(latest, subscription, needs_work), *links]
     sent = frozenset(kinds) | _ALWAYS
-    owed = [each for each in true if each.change not in begun and each.kind in sent and needs_work(each.change)]
+    owed = [dated(each) for each in true if each.change not in begun and each.kind in sent and needs_work(each.change)]
     return [*(Confirmation(kind, each, subscription) for each in begun if (kind := kind_of(each))), *owed]
 
 

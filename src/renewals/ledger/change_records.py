@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from renewals.domain.changes import IMPORTED, Change, ChangeKind, change_from
+from renewals.domain.changes import CONFIRMABLE, Change, ChangeKind, change_from
 from renewals.domain.item_values import storable, text
 from renewals.domain.row_attributes import without_personal_data
 from renewals.ledger.asked_by import AskedBy
@@ -58,8 +58,7 @@ class ChangeRecords:
 
     def creation(self, subscription_id: str, asked: AskedBy) -> TransactAction:
         """Return the action that records the creation. The action fails if the id was ever created before."""
-        imported = {IMPORTED: True} if asked.imports else {}
-        return self._put(_item(subscription_id, ChangeKind.CREATED, asked, {}) | {"change": _CREATION} | imported)
+        return self._put(_item(subscription_id, ChangeKind.CREATED, asked, {}) | {"change": _CREATION})
 
     def record(
         self, subscription_id: str, what: ChangeKind, asked: AskedBy, details: Mapping[str, tuple[object, object]]
@@ -75,7 +74,7 @@ class ChangeRecords:
 def _item(
     subscription_id: str, what: ChangeKind, asked: AskedBy, details: Mapping[str, tuple[object, object]]
 ) -> dict[str, object]:
-    return {
+    return ({} if asked.imports else {CONFIRMABLE: True}) | {
         "subscription_id": subscription_id,
         "change": f"cause/{asked.cause}" if asked.cause else f"{storable(asked.now)}/{uuid4().hex[:8]}",
         "at": asked.now,

@@ -83,28 +83,37 @@ class ConfirmationRecords:
         recorded as returned stays failed."""
         condition = f"{_CLAIMED} AND {CONFIRMATION}.#state <> :sent AND {CONFIRMATION}.#state <> :failed"
         values = {":sent": MailState.SENT, ":failed": MailState.FAILED}
-        self._write(subscription_id, change, mail.token, item_of(mail), condition, values)
+        self._write(subscription_id, change, mail.token, {CONFIRMATION: item_of(mail)}, condition, values)
 
     def record_returned(self, subscription_id: str, change: Change, mail: Mail) -> None:
         """Record that the confirmation sent under mail.token came back."""
         condition = f"{_CLAIMED} AND {CONFIRMATION}.#state <> :failed"
-        self._write(subscription_id, change, mail.token, item_of(mail), condition, {":failed": MailState.FAILED})
+        self._write(
+            subscription_id, change, mail.token, {CONFIRMATION: item_of(mail)}, condition, {":failed": MailState.FAILED}
+        )
 
     def release(self, subscription_id: str, change: Change, token: str) -> None:
-        """Release a confirmation that was certainly not sent; the confirmation can be claimed again."""
+        """Release a confirmation that was certainly not sent; the confirmation can be claimed again. The record is
+        again as before the claim: a confirmation that had failed at an earlier address is again recorded as failed.
+
+        change: the change as read before the claim.
+        """
         condition = f"{_CLAIMED} AND {CONFIRMATION}.#state = :sending"
-        self._write(subscription_id, change, token, None, condition, {":sending": MailState.SENDING})
+        before: dict[str, object] = {
+            CONFIRMATION: item_of(change.mail) if change.mail is not None else None,
+            EARLIER_CONFIRMATIONS: [*map(item_of, change.earlier_mails)] or None,
+        }
+        self._write(subscription_id, change, token, before, condition, {":sending": MailState.SENDING})
 
     def _write(
         self,
         subscription_id: str,
         change: Change,
         token: str,
-        mail: Item | None,
+        changes: Mapping[str, object],
         condition: str,
         values: Mapping[str, object],
     ) -> None:
-        changes: dict[str, object] = {CONFIRMATION: mail}
         written = self._update(subscription_id, change, changes, condition, {**values, ":token": token})
         dynamodb.transact(self._client, [written])
 
