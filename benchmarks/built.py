@@ -89,8 +89,10 @@ def unzipped(folder: Path) -> int:
 
 
 def zipped(folder: Path, archive: Path) -> int:
-    """Archive a folder as for an upload, and return the bytes of the archive."""
+    """Archive a folder as for an upload of a clean checkout, and return the bytes of the archive. In a checkout in which
+    tests ran, `sam build` also copies the bytecode that the tests left."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
         for file in sorted(folder.rglob("*")):
-            opened.write(file, file.relative_to(folder))
+            if "__pycache__" not in file.parts:
+                opened.write(file, file.relative_to(folder))
     return archive.stat().st_size

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from renewals.domain.item_values import Value
@@ -64,8 +64,7 @@ class GatewayCard:
         return kept | ({"is_detached": True} if self.is_detached else {})
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(NamedTuple):
     """An open question of the customer's bank: the payment waits until the customer confirms at the bank's page.
 
     Attributes:

@@ -5,15 +5,14 @@ The rules have a module of their own, because functions that read records of rem
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 CARD_DAYS = 7
 """A reminder about a card comes at most this many days before the renewal. Banks replace many cards shortly before the
 card expires: an earlier mail would often ask for an update that the customer need not make."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """When a deployment reminds customers of a renewal.
 
     Attributes:
