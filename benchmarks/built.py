@@ -89,8 +89,8 @@ def unzipped(folder: Path) -> int:
 
 
 def zipped(folder: Path, archive: Path) -> int:
-    """Archive a folder as for an upload of a clean checkout, and return the bytes of the archive. In a checkout in which
-    tests ran, `sam build` also copies the bytecode that the tests left."""
+    """Archive a folder as for an upload from a clean checkout, and return the bytes of the archive. `sam build` also
+    copies the bytecode that tests leave in a checkout."""
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
         for file in sorted(folder.rglob("*")):
             if "__pycache__" not in file.parts:

@@ -20,7 +20,7 @@ class Why(Worded):
     GONE = "gone", "the card is no longer on file"
     LIMIT = "limit", "the card's limit is used up"
     NOT_SUPPORTED = "not_supported", "the card cannot be used for this kind of payment"
-    CURRENCY = "currency", "the card cannot be charged in this currency"
+    WRONG_CURRENCY = "wrong_currency", "the card cannot be charged in this currency"
     EXPIRED = "expired", "the card has expired"
     NUMBER = "number", "the card's number was not right"
     INVALID = "invalid", "the card, or the account behind it, is not valid"
@@ -32,7 +32,7 @@ class Why(Worded):
 
 _HARD = {
     "card_not_supported": Why.NOT_SUPPORTED,
-    "currency_not_supported": Why.CURRENCY,
+    "currency_not_supported": Why.WRONG_CURRENCY,
     "expired_card": Why.EXPIRED,
     "fraudulent": Why.DECLINED,
     "highest_risk_level": Why.DECLINED,
