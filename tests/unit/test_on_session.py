@@ -512,7 +512,7 @@ def test_a_challenge_that_another_system_has_begun_is_begun_anew() -> None:
     confirm(shop)
     payment = shop.gateway.payments["pi_1"]
     assert payment.challenge is not None
-    elsewhere = replace(payment.challenge, payment_method="pm_elsewhere")
+    elsewhere = payment.challenge._replace(payment_method="pm_elsewhere")
     shop.gateway.payments["pi_1"] = replace(payment, challenge=elsewhere)
     assert confirm(shop)["url"] != elsewhere.url
     assert shop.gateway.attempts[-1] == ("pi_1", "pm_3ds")
