@@ -9,7 +9,7 @@ time has changed what the page says.
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import date, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,16 @@ if TYPE_CHECKING:
 
     from renewals.ledger.register import Register
     from renewals.ledger.steps import Row
+
+
+_DAY = timedelta(days=1)
+_MOST_RESUMED = 5
+"""How often a customer may resume a subscription within a day. Each change causes a mail and a record. Cancellations
+have no limit of their own, because each needs a resumption before it."""
+
+
+class TooOften(RenewalError):  # noqa: N818
+    """The customer has resumed the subscription too often within a day."""
 
 
 class PageOutdated(RenewalError):  # noqa: N818
@@ -71,12 +81,14 @@ def cancel(register: Register, row: Row, today: date, now: datetime, expected: s
 
 
 def resume(register: Register, row: Row, today: date, now: datetime, expected: str) -> None:
-    """Resume the subscription as the page said. Raises like `cancel`."""
+    """Resume the subscription as the page said. Raises like `cancel`, and TooOften."""
     given = looking.resumption_of(register, row, today)
     if given is None:
         raise PageOutdated("there is nothing to resume")
     if expected != expected_of_resumption(row, looking.charge_if_resumed(register, row, today, given)):
         raise PageOutdated("the resumption would differ from the page")
+    if looking.resumed_since(register, row, now - _DAY) >= _MOST_RESUMED:
+        raise TooOften("the subscription was resumed too often today")
     _act(register, row, Action.RESUME, today, now, given)
 
 
@@ -99,6 +111,7 @@ def hand_over_work(register: Register, row: Row, today: date) -> bool:
     return has_work
 
 
+@looking.reading
 def _act(
     register: Register,
     row: Row,

@@ -78,8 +78,9 @@ def _answer(event: Event) -> Answer:
     except Refused as refusal:
         gone = refusal.status is HTTPStatus.NOT_FOUND
         return stranger.notice(pages.GONE if gone else pages.refused(refusal.status))
-    except Gone:
-        telemetry.count("AccountLinksRefused")
+    except Gone as gone:
+        if not gone.without_token:
+            telemetry.count("AccountLinksRefused")
         return stranger.notice(pages.GONE)
     except (TryAgain, Collision) as error:
         telemetry.logger().error("not answered", extra={"error": str(error)})
@@ -182,6 +183,8 @@ def _changed(request: Request, change: Callable[[Register, Row, Any, datetime, s
         try:
             expected = request.form.get("expected", "")
             change(register(), visit.row, visit.moment.today, visit.moment.now, expected)
+        except acting.TooOften:
+            return visit.pages.notice(pages.RESUME_LIMIT, back=_OVERVIEW)
         except acting.PageOutdated:
             return visit.pages.notice(pages.STALE, back=_OVERVIEW)
         except (NotAllowed, BadRow) as error:

@@ -5,14 +5,16 @@ A row with a fault is shown as far as it can be read, and can be canceled in spi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import wraps
 
 from renewals.domain import pauses, refunds, reminders, subscription, transitions
-from renewals.domain.changes import CUSTOMER, ChangeKind
+from renewals.domain.changes import CUSTOMER, Change, ChangeKind
 from renewals.domain.declines import is_hard
 from renewals.domain.dunning import Dunning
 from renewals.domain.errors import BadRow
@@ -28,8 +30,24 @@ from renewals.ledger import forecast
 from renewals.ledger.register import Register
 from renewals.ledger.steps import Row
 
+_UNREADABLE = (KeyError, TypeError, ValueError)
+"""The errors of an item of the ledger, or of a record, that somebody wrote by hand."""
+
 _RECEIPTS_FROM_PERIODS = 24
 _PAGE = 200
+
+
+def reading[**P, T](look: Callable[P, T]) -> Callable[P, T]:
+    """Have a function raise BadRow if an item of the ledger cannot be read."""
+
+    @wraps(look)
+    def looked(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return look(*args, **kwargs)
+        except _UNREADABLE as error:
+            raise BadRow("ledger", "an item cannot be read") from error
+
+    return looked
 
 
 class State(StrEnum):
@@ -116,7 +134,10 @@ class Seen:
 
 def look(register: Register, row: Row, today: date, dunning: Dunning) -> Seen:
     """Look at a subscription."""
-    history = register.ledger.history(text(row, "subscription_id"), text(row, "customer_id"))
+    try:
+        history = _history(register, row)
+    except BadRow:
+        history = History()
     settling = _settling(history)
     owes = subscription.status_of(row) is SubscriptionStatus.PAST_DUE
     refused = history.unsettled if settling is None and owes else None
@@ -146,23 +167,25 @@ def receipts(register: Register, row: Row) -> Iterator[Receipt]:
     for item in items:
         if item.get("status") == Status.SKIPPED or item.get("customer_id") != row["customer_id"]:
             continue
-        try:
-            renewal = renewal_from(item)
-        except (KeyError, TypeError, ValueError):  # written by hand: the other receipts are shown
-            continue
-        for name, refund in reversed(refunds.in_order(renewal.refunds)):
-            if "receipt_key" in refund and refund["state"] != RefundState.FAILED:
-                on = date.fromisoformat(refund["at"][:10])
-                number = refunds.number(renewal, name)
-                yield Receipt(item, name, number, on, refund["amount"], renewal.currency)
-        if renewal.receipt_key is not None and renewal.paid_at is not None:
-            number, on = str(renewal.receipt_number), renewal.paid_at.date()
-            yield Receipt(item, "", number, on, renewal.amount, renewal.currency)
+        with suppress(*_UNREADABLE):  # the receipts of the other periods are shown
+            yield from list(_receipts_of(item))
+
+
+def _receipts_of(item: Item) -> Iterator[Receipt]:
+    renewal = renewal_from(item)
+    for name, refund in reversed(refunds.in_order(renewal.refunds)):
+        if "receipt_key" in refund and refund["state"] != RefundState.FAILED:
+            on = date.fromisoformat(refund["at"][:10])
+            number = refunds.number(renewal, name)
+            yield Receipt(item, name, number, on, refund["amount"], renewal.currency)
+    if renewal.receipt_key is not None and renewal.paid_at is not None:
+        number, on = str(renewal.receipt_number), renewal.paid_at.date()
+        yield Receipt(item, "", number, on, renewal.amount, renewal.currency)
 
 
 def settling(register: Register, row: Row) -> Renewal | None:
-    """Return the period whose payment has no result yet."""
-    return _settling(register.ledger.history(text(row, "subscription_id"), text(row, "customer_id")))
+    """Return the period whose payment has no result yet. Raises BadRow."""
+    return _settling(_history(register, row))
 
 
 def resumption_of(register: Register, row: Row, today: date) -> Mapping[str, str] | None:
@@ -181,10 +204,7 @@ def resumption_of(register: Register, row: Row, today: date) -> Mapping[str, str
 def _end_before_cancellation(register: Register, row: Row) -> Mapping[str, str] | None:
     """Return the `cancel_at` that the customer's own cancellation has replaced, empty without one; None if the row's
     end was set by somebody else, or nobody knows by whom."""
-    try:
-        changes, _ = register.changes.latest(text(row, "subscription_id"))
-    except (KeyError, TypeError, ValueError):  # a record was written by hand
-        return None
+    changes = _changes(register, row)
     last = max((each for each in changes if "cancel_at" in each.details), key=lambda each: each.at, default=None)
     if last is None or (last.by, last.what) != (CUSTOMER, ChangeKind.ENDING):
         return None
@@ -194,6 +214,22 @@ def _end_before_cancellation(register: Register, row: Row) -> Mapping[str, str] 
     return {"cancel_at": before} if isinstance(before, str) else {}
 
 
+def resumed_since(register: Register, row: Row, since: datetime) -> int:
+    """Return how often the customer has resumed the subscription since a moment."""
+    resumed = (each for each in _changes(register, row) if (each.by, each.what) == (CUSTOMER, ChangeKind.RESUMED))
+    return sum(each.at > since for each in resumed)
+
+
+def _changes(register: Register, row: Row) -> list[Change]:
+    """Return the latest changes of the subscription; none if a record cannot be read."""
+    try:
+        changes, _ = register.changes.latest(text(row, "subscription_id"))
+    except _UNREADABLE:
+        return []
+    return changes
+
+
+@reading
 def cancellation_of(register: Register, row: Row, today: date) -> tuple[Action, date] | None:
     """Return the way in which a customer cancels, and the day on which the subscription then ends; None if there is
     nothing to cancel. Raises BadRow.
@@ -218,6 +254,7 @@ def _can_cancel(register: Register, row: Row, today: date) -> bool:
         return True
 
 
+@reading
 def charge_if_resumed(register: Register, row: Row, today: date, given: Mapping[str, str]) -> NextCharge | None:
     """Return the next charge if the customer resumed now; None if no charge would follow. Raises BadRow.
 
@@ -245,6 +282,11 @@ def end_if_resumed(row: Row, today: date, given: Mapping[str, str]) -> date | No
     return subscription.day(stays, "cancel_at") if "cancel_at" in stays else None
 
 
+@reading
+def _history(register: Register, row: Row) -> History:
+    return register.ledger.history(text(row, "subscription_id"), text(row, "customer_id"))
+
+
 def _settling(history: History) -> Renewal | None:
     unsettled = history.unsettled
     return unsettled if unsettled is not None and unsettled.status is Status.CLAIMED else None
@@ -257,9 +299,14 @@ def _checked(row: Row) -> Subscription | None:
         return None
 
 
+@reading
+def _first_charge(register: Register, row: Row, today: date) -> NextCharge | None:
+    return next(iter(forecast.next_charges(register.ledger, row, today, 1).charges), None)
+
+
 def _next_charge(register: Register, row: Row, today: date) -> NextCharge | None:
     try:
-        return next(iter(forecast.next_charges(register.ledger, row, today, 1).charges), None)
+        return _first_charge(register, row, today)
     except BadRow:
         return None
 

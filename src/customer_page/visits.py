@@ -23,7 +23,12 @@ from renewals.runtime.settings import setting
 
 
 class Gone(Exception):  # noqa: N818
-    """The link or the session does not hold."""
+    """The link or the session does not hold. without_token: whether the request had no link and no session at all, like
+    an old bookmark."""
+
+    def __init__(self, *, without_token: bool = False) -> None:
+        super().__init__()
+        self.without_token = without_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ def visit_of(purpose: Purpose, token: str) -> Visit:
     row = row_of(account_links.subscription_in(token))
     grant = account_links.granted(keys(), purpose, token, row, clock.current().wall)
     if grant is None or row is None:
-        raise Gone
+        raise Gone(without_token=not token)
     telemetry.correlate({"subscription_id": row["subscription_id"]})
     return Visit(grant, row, _moment(row), token)
 

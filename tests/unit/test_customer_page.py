@@ -5,7 +5,7 @@ import io
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -574,6 +574,58 @@ def test_a_suspended_subscription_is_charged_for_the_days_that_the_page_names(
     days = words("en").days(*(date.fromisoformat(paid[name]) for name in ("renewal_date", "period_end")))
     assert f"We charge $29.99 now, for {days}." in asked.text
     assert paid["renewal_date"] <= visitor.now.date().isoformat() < paid["period_end"]
+
+
+def test_a_subscription_is_resumed_five_times_a_day(visitor: Visitor, shop: World) -> None:
+    """Who presses the buttons without end causes five resumptions a day, and can still cancel: the sixth resumption is
+    refused until the next day, and causes no record and no mail."""
+    visitor.sign_in()
+    for _ in range(5):
+        assert visitor.press("cancel").status == 303
+        assert visitor.press("resume").status == 303
+    assert visitor.press("cancel").status == 303
+    refused = visitor.press("resume")
+    assert refused.status == 429
+    assert "five times a day" in refused.text
+    assert shop.row()["cancel_at"] == "2026-02-28"
+    assert len(shop.dynamodb.items("changes")) == 11
+    visitor.now += DAY
+    visitor.sign_in()
+    assert visitor.press("resume").status == 303
+
+
+def _spoil_the_ledger(shop: World) -> None:
+    shop.items()["2026-01-31"]["period_end"] = "not a day"
+
+
+def _spoil_a_refund(shop: World) -> None:
+    refund = {"receipt_key": "x", "state": "refunded", "amount": Decimal(1), "at": "no moment"}
+    shop.items()["2026-01-31"]["refunds"] = {"refund": refund}
+
+
+def _spoil_the_card(shop: World) -> None:
+    shop.edit(known_card={"payment_method": "pm_ok", "name": "Visa", "expires": "2026-13"})
+
+
+@pytest.mark.parametrize("spoil", [_spoil_the_ledger, _spoil_a_refund, _spoil_the_card])
+def test_data_that_cannot_be_read_fails_no_page(visitor: Visitor, shop: World, spoil: Callable[[World], None]) -> None:
+    """An item of the ledger, a refund or a card that somebody wrote by hand is left out: every page answers, and a page
+    that cannot say what would happen asks the customer to write."""
+    shop.edit(renewal_date="2026-01-31")
+    shop.run()
+    spoil(shop)
+    page = visitor.sign_in()
+    assert (page.status, "Active" in page.text) == (200, True)
+    for path in ("cancel", "resume"):
+        assert visitor.get(path).status in (200, 303, 409)
+    form = account_links.form_token("a key", visitor.session)
+    assert visitor.post("cancel", {"form": form, "expected": "x"}).status == 409
+
+
+def test_a_request_without_a_link_counts_as_no_refused_link(visitor: Visitor) -> None:
+    """Whoever opens an old bookmark without a session is told so, and is not counted among the refused links."""
+    assert visitor.get("overview").status == 404
+    assert visitor.counted == []
 
 
 def test_a_page_that_a_renewal_has_overtaken_changes_nothing(visitor: Visitor, shop: World) -> None:

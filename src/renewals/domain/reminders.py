@@ -35,7 +35,7 @@ EARLIER = "earlier_reminders"
 """The attribute of a row with the records of reminders that failed and were tried again. The attribute stands outside
 the reminder's record, because an earlier version rejects a record with further attributes."""
 
-_MONTH = re.compile(r"(\d{4}-\d{2})?", re.ASCII)
+_MONTH = re.compile(r"(\d{4}-(0[1-9]|1[0-2]))?", re.ASCII)
 
 
 def at_period(rows: Sequence[Item], customer_id: str, renewal_date: date | None) -> Subscription | None:
