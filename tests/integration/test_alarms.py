@@ -560,6 +560,17 @@ def test_somebody_tries_links_to_the_customer_page(shop: Shop, watch: Watch) -> 
     watch.goes_off("account-links-refused")
 
 
+def test_a_flood_at_the_customer_page_raises_an_alarm(shop: Shop, watch: Watch) -> None:
+    """More than a thousand requests that the customer page's API refuses within five minutes raise an alarm, even if no
+    request reaches the function."""
+    url = f"{account_api(shop)}/account/overview"
+    with ThreadPoolExecutor(8) as pool:
+        statuses = set(pool.map(lambda _: urllib3.request("PUT", url, timeout=30, retries=False).status, range(1010)))
+    assert statuses <= {403, 429}
+    watch.comes_on("account-4xx-errors")
+    watch.goes_off("account-4xx-errors")
+
+
 def test_the_key_of_the_links_cannot_be_read(shop: Shop, watch: Watch) -> None:
     """A receipt goes out without the link to the customer page while the key of the links cannot be read, and an alarm
     comes on."""

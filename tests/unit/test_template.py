@@ -781,6 +781,7 @@ OF_THE_PAGE = {
     "AccountExecutionLogs",
     "AccountPage5xxAlarm",
     "AccountLinksRefusedAlarm",
+    "AccountPage4xxAlarm",
     "MailsWithoutLinkAlarm",
 }
 

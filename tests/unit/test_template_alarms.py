@@ -360,6 +360,16 @@ from tests.template import (
             ),
         ),
         (
+            "AccountPage4xxAlarm",
+            expected_alarm(
+                "account-4xx-errors",
+                "Alert when the customer page refuses more than 1000 requests in 5 minutes, for whatever reason",
+                "AWS/ApiGateway/4XXError",
+                1000,
+                {"ApiName": "acme-account-qa", "Stage": "prod"},
+            ),
+        ),
+        (
             "ApiThrottledAlarm",
             expected_alarm(
                 "api-throttled",
