@@ -27,13 +27,20 @@ class Customer(RuleBasedStateMachine):
         self.now = NOON
         self.runs = 0
         self.forms: list[tuple[str, dict[str, str]]] = []
+        self.ends: str | None = None
 
     def teardown(self) -> None:
         self.open.close()
 
-    @initialize(card=st.sampled_from(["pm_ok", "pm_declined", "pm_3ds"]), status=st.sampled_from(["active", "paused"]))
-    def subscribe(self, card: str, status: str) -> None:
-        self.shop.subscribe(payment_method=card, status=status)
+    @initialize(
+        card=st.sampled_from(["pm_ok", "pm_declined", "pm_3ds"]),
+        status=st.sampled_from(["active", "paused"]),
+        ends=st.sampled_from([None, "2026-02-28", "2026-05-15"]),
+    )
+    def subscribe(self, card: str, status: str, ends: str | None) -> None:
+        """Subscribe the customer, perhaps with an end that the seller has set."""
+        self.ends = ends
+        self.shop.subscribe(payment_method=card, status=status, cancel_at=ends)
         self._sign_in()
 
     def _sign_in(self) -> None:
@@ -98,12 +105,16 @@ class Customer(RuleBasedStateMachine):
                 assert self.shop.row()["status"] == "canceled" or "cancel_at" in self.shop.row()
             else:
                 assert self.shop.row()["status"] == "active"
-                assert "cancel_at" not in self.shop.row()
+                assert self.shop.row().get("cancel_at") == self.ends, "the seller's end was changed"
         assert [each.status for each in answers].count(303) <= 1, "a doubled form acted twice"
 
     @rule()
     def give_a_good_card(self) -> None:
         self.shop.edit(payment_method="pm_ok")
+
+    @invariant()
+    def the_sellers_end_is_never_put_off(self) -> None:
+        assert self.ends is None or self.shop.row()["cancel_at"] <= self.ends
 
     @invariant()
     def each_day_is_charged_once(self) -> None:
