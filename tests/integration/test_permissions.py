@@ -358,11 +358,14 @@ def mail_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
 
 
 def decline_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
-    """Mail about a refused payment from a new process: such a mail links to the customer page."""
-    declined = deployed.pay(deployed.shop.subscribe(card="pm_card_chargeCustomerFail")).reply
+    """Mail about a refused payment from a new process: such a mail links to the customer page. Without the key, the
+    mail goes out without the link, and the log says so."""
     deployed.restart("SendEmail")
     for _ in range(2):
-        yield deployed.call("SendEmail", {"execution": EXECUTION, "renewal": declined})
+        declined = deployed.pay(deployed.shop.subscribe(card="pm_card_chargeCustomerFail")).reply
+        answer = deployed.call("SendEmail", {"execution": EXECUTION, "renewal": declined})
+        has_link = "a mail without a link" not in answer.told
+        yield answer if has_link else Answer({}, answer.told)
 
 
 def webhook(deployed: Deployed) -> Iterator[Answer]:
