@@ -32,7 +32,7 @@ from renewals.domain.renewal import MailKind, Renewal, Status
 from renewals.domain.stored import RefundRecord
 from renewals.domain.subscription import Subscription, SubscriptionStatus, parse
 from scripts.ledger_page import sample, sample_row
-from send_email.confirmation_mail import Ahead, Seller, confirmation_mail
+from send_email.confirmation_mail import Ahead, MailSeller, confirmation_mail
 from send_email.message import Attachment, Prospects, compose, remind
 
 ROOT = Path(__file__).parents[1]
@@ -179,7 +179,7 @@ class Told(NamedTuple):
 
 def _confirmation(at: datetime, kind: MailKind, title: str, when: str, told: Told) -> Example:
     confirmation = Confirmation(kind, Change(at, "customer", told.what, {}), told.subscription, told.before)
-    seller = Seller(_SELLER, _CUSTOMER_PAGE)
+    seller = MailSeller(_SELLER, _CUSTOMER_PAGE)
     return _example(kind, title, when, confirmation_mail(confirmation, told.ahead, seller=seller, sender=_FROM, to=_TO))
 
 

@@ -16,7 +16,7 @@ _COOKIE_ATTRIBUTES = "Path=/; Secure; HttpOnly; SameSite=Lax"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PageAnswer:
     """An answer to a browser.
 
     Attributes:
@@ -65,6 +65,6 @@ class Answer:
         return {"statusCode": int(self.status), "multiValueHeaders": several, "body": self.html}
 
 
-def see_other(location: str, session: str | None = None) -> Answer:
+def see_other(location: str, session: str | None = None) -> PageAnswer:
     """Lead the browser to another page by a GET."""
-    return Answer(HTTPStatus.SEE_OTHER, location=location, session=session)
+    return PageAnswer(HTTPStatus.SEE_OTHER, location=location, session=session)

@@ -20,8 +20,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from customer_page import acting, hosted, looking, pages
-from customer_page.answers import SESSION_SECONDS, Answer, see_other
-from customer_page.pages import Change, Pages
+from customer_page.answers import SESSION_SECONDS, PageAnswer, see_other
+from customer_page.pages import ChangeForm, Pages
 from customer_page.request import Refused, Request, language_of, read
 from customer_page.visits import (
     Gone,
@@ -69,7 +69,7 @@ def handler(event: Event, _context: Any) -> Reply:
     return answer.reply(pages.style_hash(), hosted.origins())
 
 
-def _answer(event: Event) -> Answer:
+def _answer(event: Event) -> PageAnswer:
     stranger = pages_in(language_of(event))
     try:
         with transient_aws_errors_as(TryAgain):
@@ -94,7 +94,7 @@ def _answer(event: Event) -> Answer:
         return stranger.notice(pages.trouble(HTTPStatus.INTERNAL_SERVER_ERROR))
 
 
-def _answered(request: Request, stranger: Pages) -> Answer:
+def _answered(request: Request, stranger: Pages) -> PageAnswer:
     name, _, token = request.path.partition("/")
     notice = _NOTICES.get(request.path) if request.method == "GET" else None
     if notice is not None:
@@ -111,12 +111,12 @@ def _answered(request: Request, stranger: Pages) -> Answer:
     return route(request)
 
 
-def _link(token: str) -> Answer:
+def _link(token: str) -> PageAnswer:
     visit = visit_of(Purpose.LINK, token)
     return visit.pages.link(visit.row, token)
 
 
-def _begin_session(request: Request) -> Answer:
+def _begin_session(request: Request) -> PageAnswer:
     visit = visit_of(Purpose.LINK, request.form.get("token", ""))
     expires = min(visit.moment.wall + timedelta(seconds=SESSION_SECONDS), visit.grant.expires)
     account = Account.of_row(visit.row)
@@ -124,14 +124,14 @@ def _begin_session(request: Request) -> Answer:
     return see_other(_OVERVIEW, session)
 
 
-def _overview(request: Request) -> Answer:
+def _overview(request: Request) -> PageAnswer:
     visit = visit_of(Purpose.SESSION, request.session)
     seen = looking.look(register(), visit.row, visit.moment.today, dunning())
     receipts = [(each, receipt_link(each)) for each in looking.receipts(register(), visit.row)]
     return visit.pages.overview(seen, receipts, visit.form, is_full=visit.grant.power is Power.FULL)
 
 
-def _ask_to_cancel(request: Request) -> Answer:
+def _ask_to_cancel(request: Request) -> PageAnswer:
     visit = full_visit(request)
     row, today = visit.row, visit.moment.today
     try:
@@ -146,10 +146,12 @@ def _ask_to_cancel(request: Request) -> Answer:
     at_end = action is Action.CANCEL_AT_PERIOD_END and ends_on > today
     button = "page.cancel_end_button" if at_end else "page.cancel_button"
     said = visit.pages.cancel_words(seen, action, ends_on)
-    return visit.pages.confirm(Change("cancel", expected, "page.cancel_title", button, "page.keep", said), visit.form)
+    return visit.pages.confirm(
+        ChangeForm("cancel", expected, "page.cancel_title", button, "page.keep", said), visit.form
+    )
 
 
-def _ask_to_resume(request: Request) -> Answer:
+def _ask_to_resume(request: Request) -> PageAnswer:
     visit = full_visit(request)
     row, today = visit.row, visit.moment.today
     given = looking.resumption_of(register(), row, today)
@@ -161,22 +163,22 @@ def _ask_to_resume(request: Request) -> Answer:
     except BadRow:
         return visit.pages.notice(pages.NOT_NOW, back=_OVERVIEW)
     expected, said = acting.expected_of_resumption(row, charge), visit.pages.resume_words(charge, today, ends_on)
-    change = Change("resume", expected, "page.resume_title", "page.resume_button", "page.back", said)
+    change = ChangeForm("resume", expected, "page.resume_title", "page.resume_button", "page.back", said)
     return visit.pages.confirm(change, visit.form)
 
 
-def _cancel(request: Request) -> Answer:
+def _cancel(request: Request) -> PageAnswer:
     return _changed(request, acting.cancel)
 
 
-def _resume(request: Request) -> Answer:
+def _resume(request: Request) -> PageAnswer:
     return _changed(request, acting.resume)
 
 
-def _changed(request: Request, change: Callable[[Register, Row, Any, datetime, str], None]) -> Answer:
+def _changed(request: Request, change: Callable[[Register, Row, Any, datetime, str], None]) -> PageAnswer:
     """Make a change as the form's page said, and show the subscription as it is then."""
 
-    def looked_at() -> Answer:
+    def looked_at() -> PageAnswer:
         visit = full_visit(request)  # anew at each look: the links may have been closed meanwhile
         if not is_of_session(request):
             return visit.pages.notice(pages.STALE, back=_OVERVIEW)
@@ -195,8 +197,8 @@ def _changed(request: Request, change: Callable[[Register, Row, Any, datetime, s
     return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
 
 
-def _sign_out_everywhere(request: Request) -> Answer:
-    def looked_at() -> Answer:
+def _sign_out_everywhere(request: Request) -> PageAnswer:
+    def looked_at() -> PageAnswer:
         visit = full_visit(request)
         if not is_of_session(request):
             return visit.pages.notice(pages.STALE, back=_OVERVIEW)
@@ -206,7 +208,7 @@ def _sign_out_everywhere(request: Request) -> Answer:
     return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
 
 
-def _new_card(request: Request) -> Answer:
+def _new_card(request: Request) -> PageAnswer:
     """Lead the customer to the gateway's page for a new card."""
 
     def looked_at() -> Visit | None:
@@ -222,7 +224,7 @@ def _new_card(request: Request) -> Answer:
     return _led_to(url, visit)
 
 
-def _confirm(request: Request) -> Answer:
+def _confirm(request: Request) -> PageAnswer:
     """Lead the customer to the bank's page, to confirm the refused payment."""
     visit = full_visit(request)
     if not is_of_session(request):
@@ -235,7 +237,7 @@ def _confirm(request: Request) -> Answer:
     return visit.pages.notice(_CONFIRM_NOTICES.get(outcome, pages.NOT_NOW), back=_OVERVIEW)
 
 
-def _back_from_bank(request: Request, token: str) -> Answer:
+def _back_from_bank(request: Request, token: str) -> PageAnswer:
     """Have the workflow ask the gateway about the payment. Nothing that the browser brings back is believed."""
     visit = visit_of(Purpose.RETURN, token)
     waits = acting.hand_over_work(register(), visit.row, visit.moment.today)
@@ -254,11 +256,11 @@ def _is_within(limit: Sequence[Limit], visit: Visit) -> bool:
     return limits.count(aws.dynamodb(), setting("DYNAMODB_TABLE"), visit.row, limit, visit.moment.wall)
 
 
-def _mail_link(request: Request) -> Answer:
+def _mail_link(request: Request) -> PageAnswer:
     """Have a link with the full power mailed to the address on file. Beyond the limit nothing is mailed, and the answer
     is the same."""
 
-    def looked_at() -> Answer:
+    def looked_at() -> PageAnswer:
         visit = visit_of(Purpose.SESSION, request.session)
         if not is_of_session(request):
             return visit.pages.notice(pages.STALE, back=_OVERVIEW)
@@ -269,7 +271,7 @@ def _mail_link(request: Request) -> Answer:
     return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
 
 
-def _led_to(url: str, visit: Visit) -> Answer:
+def _led_to(url: str, visit: Visit) -> PageAnswer:
     if not url:
         return visit.pages.notice(pages.NOT_NOW, back=_OVERVIEW)
     if not hosted.is_hosted(url):
@@ -278,7 +280,7 @@ def _led_to(url: str, visit: Visit) -> Answer:
     return see_other(url)
 
 
-def _back_with_card(request: Request, token: str) -> Answer:
+def _back_with_card(request: Request, token: str) -> PageAnswer:
     """Take the card that the customer has saved at the gateway's page. The token only says whose the card is: the
     gateway says whether a card was saved, and for whom."""
     visit = visit_of(Purpose.RETURN, token)
@@ -326,13 +328,13 @@ _CONFIRM_NOTICES: dict[CustomerOutcome | Refusal, pages.Notice] = {
 }
 
 
-def _sign_out(_request: Request) -> Answer:
+def _sign_out(_request: Request) -> PageAnswer:
     return see_other("signed-out", session="")
 
 
 _NOTICES = {"": pages.HOME, "link-mailed": pages.LINK_MAILED, "closed": pages.CLOSED, "signed-out": pages.SIGNED_OUT}
 
-_ROUTES: dict[tuple[str, str], Callable[[Request], Answer]] = {
+_ROUTES: dict[tuple[str, str], Callable[[Request], PageAnswer]] = {
     ("POST", "session"): _begin_session,
     ("GET", _OVERVIEW): _overview,
     ("POST", _NEW_CARD): _new_card,

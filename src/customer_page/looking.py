@@ -68,7 +68,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class ListedReceipt:
     """A receipt of a payment, or of a refund. name: as in receipt_links; empty for a payment."""
 
     period: Item
@@ -160,7 +160,7 @@ def look(register: Register, row: Row, today: date, dunning: Dunning) -> Seen:
     )
 
 
-def receipts(register: Register, row: Row) -> Iterator[Receipt]:
+def receipts(register: Register, row: Row) -> Iterator[ListedReceipt]:
     """Return the receipts of the latest periods of the row's customer, newest first. The subscription may have had a
     different customer before, whose receipts are not shown."""
     items, _ = register.ledger.page(text(row, "subscription_id"), limit=_RECEIPTS_FROM_PERIODS)
@@ -171,16 +171,16 @@ def receipts(register: Register, row: Row) -> Iterator[Receipt]:
             yield from list(_receipts_of(item))
 
 
-def _receipts_of(item: Item) -> Iterator[Receipt]:
+def _receipts_of(item: Item) -> Iterator[ListedReceipt]:
     renewal = renewal_from(item)
     for name, refund in reversed(refunds.in_order(renewal.refunds)):
         if "receipt_key" in refund and refund["state"] != RefundState.FAILED:
             on = date.fromisoformat(refund["at"][:10])
             number = refunds.number(renewal, name)
-            yield Receipt(item, name, number, on, refund["amount"], renewal.currency)
+            yield ListedReceipt(item, name, number, on, refund["amount"], renewal.currency)
     if renewal.receipt_key is not None and renewal.paid_at is not None:
         number, on = str(renewal.receipt_number), renewal.paid_at.date()
-        yield Receipt(item, "", number, on, renewal.amount, renewal.currency)
+        yield ListedReceipt(item, "", number, on, renewal.amount, renewal.currency)
 
 
 def settling(register: Register, row: Row) -> Renewal | None:

@@ -11,8 +11,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from customer_page.answers import Answer
-from customer_page.looking import Receipt, Seen, State
+from customer_page.answers import PageAnswer
+from customer_page.looking import ListedReceipt, Seen, State
 from renewals.domain import texts
 from renewals.domain.addresses import masked
 from renewals.domain.transitions import Action
@@ -93,7 +93,7 @@ def trouble(status: HTTPStatus) -> Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChangeForm:
     """A change that the customer is asked to confirm.
 
     Attributes:
@@ -118,11 +118,11 @@ class Pages:
     words: Words
     seller: str
 
-    def notice(self, notice: Notice, back: str = "") -> Answer:
+    def notice(self, notice: Notice, back: str = "") -> PageAnswer:
         """Show a notice. back: the way back to the subscription; empty without a session."""
         return self._page("notice.html", notice.status, title=notice.title, text=notice.text, back=back)
 
-    def link(self, row: Row, token: str) -> Answer:
+    def link(self, row: Row, token: str) -> PageAnswer:
         """Show whom a mailed link leads to, so that only people who know the customer learn something."""
         said = self.words.say(
             "page.link_text",
@@ -132,7 +132,9 @@ class Pages:
         )
         return self._page("link.html", HTTPStatus.OK, title="page.link_title", said=said, token=token)
 
-    def overview(self, seen: Seen, receipts: list[tuple[Receipt, str]], form: str, *, is_full: bool) -> Answer:
+    def overview(
+        self, seen: Seen, receipts: list[tuple[ListedReceipt, str]], form: str, *, is_full: bool
+    ) -> PageAnswer:
         """Show a subscription. receipts: each with its link. form: the form token. is_full: whether the customer may
         change the subscription."""
         facts = [
@@ -157,7 +159,7 @@ class Pages:
             can_confirm=seen.state is State.ACTION_REQUIRED,
         )
 
-    def confirm(self, change: Change, form: str) -> Answer:
+    def confirm(self, change: ChangeForm, form: str) -> PageAnswer:
         """Ask whether a change is meant."""
         return self._page("confirm.html", HTTPStatus.OK, title=change.title, change=change, form=form)
 
@@ -244,12 +246,12 @@ class Pages:
         key = "page.card_expires_first" if seen.card_fails else "page.card_known"
         return self.words.say(key, card=card.name, month=self.words.month(card.expires))
 
-    def _receipt(self, receipt: Receipt) -> str:
+    def _receipt(self, receipt: ListedReceipt) -> str:
         key = "page.receipt_refund" if receipt.name else "page.receipt"
         price = self.words.price(receipt.amount, receipt.currency)
         return self.words.say(key, day=self.words.day(receipt.on), price=price)
 
-    def _page(self, template: str, status: HTTPStatus, **shown: object) -> Answer:
+    def _page(self, template: str, status: HTTPStatus, **shown: object) -> PageAnswer:
         from markupsafe import Markup
 
         def marked(text: str) -> Markup:
@@ -271,7 +273,7 @@ class Pages:
                 **shown,
             )
         )
-        return Answer(status, html, self.words.tag)
+        return PageAnswer(status, html, self.words.tag)
 
 
 @cache

@@ -85,7 +85,7 @@ def is_of_session(request: Request) -> bool:
     return account_links.is_form_token(keys(), request.session, request.form.get("form", ""))
 
 
-def receipt_link(receipt: looking.Receipt) -> str:
+def receipt_link(receipt: looking.ListedReceipt) -> str:
     of = text(receipt.period, "subscription_id"), text(receipt.period, "renewal_date"), receipt.name
     return f"{setting('RECEIPT_LINKS_URL')}/{receipt_links.token(_receipt_key().value(), *of)}"
 

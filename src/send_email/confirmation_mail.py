@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Seller:
+class MailSeller:
     """The seller. page: the URL of the customer page; empty without a page. brand: the look of the mail."""
 
     name: str
@@ -48,7 +48,7 @@ class Ahead:
 
 
 def confirmation_mail(
-    confirmation: Confirmation, ahead: Ahead, *, seller: Seller, sender: str, to: str
+    confirmation: Confirmation, ahead: Ahead, *, seller: MailSeller, sender: str, to: str
 ) -> EmailMessage:
     """Compose the mail.
 
@@ -69,7 +69,7 @@ class _Writing:
     say: Words
     confirmation: Confirmation
     ahead: Ahead
-    seller: Seller
+    seller: MailSeller
 
     def letter(self) -> Letter:
         subscription, kind = self.confirmation.subscription, self.confirmation.kind

@@ -13,7 +13,7 @@ from renewals.domain.outcomes import MailOutcome
 from renewals.domain.renewal import Mail, MailKind, MailState
 from renewals.ledger.account_links import Power
 from renewals.ledger.forecast import next_charges
-from send_email.confirmation_mail import Ahead, Seller, confirmation_mail
+from send_email.confirmation_mail import Ahead, MailSeller, confirmation_mail
 from send_email.letter import PLAIN, Brand
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Confirming:
             return confirmation_mail(
                 confirmation,
                 self._ahead(confirmation.subscription),
-                seller=Seller(self.seller, page, self.brand),
+                seller=MailSeller(self.seller, page, self.brand),
                 sender=self.post.sender,
                 to=deliverable,
             )
