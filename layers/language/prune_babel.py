@@ -4,7 +4,7 @@ Babel holds the formats of a thousand locales, and tools for translators. The fu
 amounts in the languages that have catalogues (src/renewals/language/tags.py), and the locale that all others inherit
 from. A test compares the list.
 
-Decision: D321 (DECISIONS.md).
+Decision: D260 (DECISIONS.md).
 """
 
 import shutil

@@ -7,7 +7,7 @@ hour. A link or a session that does not hold, for whatever reason, gets one answ
 The function holds no key of the payment gateway, and starts no workflow: a renewal that a change makes due goes to the
 queue of renewals, as from the sweep.
 
-Decisions: D340 to D345 (DECISIONS.md).
+Decisions: D268 to D273 (DECISIONS.md).
 """
 
 from __future__ import annotations

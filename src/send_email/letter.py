@@ -1,6 +1,6 @@
 """The layout of the mails: from a letter to HTML and plain text, in the customer's language. Pure.
 
-The HTML stands in the files of `layout`, which a team edits without touching code. Decision: D322 (DECISIONS.md).
+The HTML stands in the files of `layout`, which a team edits without touching code. Decision: D276 (DECISIONS.md).
 """
 
 from __future__ import annotations

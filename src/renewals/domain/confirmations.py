@@ -12,7 +12,7 @@ A confirmation is only owed while the confirmation is true. Of several changes t
 latest change is confirmed: a cancellation that was withdrawn before its mail went out is not confirmed. The mail about
 a changed price names the price before all changes that the customer was not told of.
 
-Decision: D331 (DECISIONS.md).
+Decision: D264 (DECISIONS.md).
 """
 
 from __future__ import annotations

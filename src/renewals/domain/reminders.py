@@ -8,7 +8,7 @@ or reminder_card_expires. The map holds the attributes of a renewals.domain.rene
 that the reminder was about. `known_card` on the row keeps the last known card of the row, a
 renewals.domain.payment.GatewayCard, so that the gateway need not be asked about every card before every renewal.
 
-Decisions: D101, D104, D330 (DECISIONS.md).
+Decisions: D101, D104, D257 (DECISIONS.md).
 """
 
 from __future__ import annotations

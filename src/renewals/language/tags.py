@@ -1,6 +1,6 @@
 """Find the language for a customer's language tag (BCP 47), such as pt-BR. Pure.
 
-Decision: D320 (DECISIONS.md).
+Decision: D259 (DECISIONS.md).
 """
 
 ENGLISH = "en"

@@ -9,7 +9,7 @@ different HMACs, so that no link passes for a session.
 A wrong token gets one answer after the same work, whatever is wrong: for each token, the row is read once, and the
 HMAC is computed with both keys.
 
-Decisions: D340, D341 (DECISIONS.md).
+Decisions: D268, D269 (DECISIONS.md).
 """
 
 from __future__ import annotations
