@@ -119,7 +119,8 @@ def test_changes_carry_the_callers_name(shop: Shop, user: tuple[str, Credentials
 
 
 def test_created_and_charged_at_once(shop: Shop, api: Api) -> None:
-    """A new subscription without a date is charged, receipted and mailed, and the timeline says so in order."""
+    """A new subscription without a date is charged, receipted and mailed, and the timeline says so in order. A mail of
+    its own confirms the sign-up at any moment afterwards."""
     subscriber = shop.subscribe(renewal_date=(today() + timedelta(days=9)).isoformat())
     request = new(subscriber)
     created = api("POST", "/subscriptions", request, Idempotency_Key=uuid.uuid4().hex)
@@ -127,11 +128,13 @@ def test_created_and_charged_at_once(shop: Shop, api: Api) -> None:
     path = f"/subscriptions/{request['subscription_id']}"
     kinds = ["created", "claimed", "charged", "mailed"]
 
-    def told() -> list[str]:
-        items = api("GET", f"{path}/timeline").body["items"]
-        return [entry["kind"] for entry in items if entry["kind"] != "due"]
+    def told() -> tuple[list[str], int]:
+        """Return the kinds of the renewal's entries in order, and the number of entries about the confirmation."""
+        items = [each for each in api("GET", f"{path}/timeline").body["items"] if each["kind"] != "due"]
+        of_sign_up = [each for each in items if "sign-up" in each["text"]]
+        return [each["kind"] for each in items if each not in of_sign_up], len(of_sign_up)
 
-    wait_until(lambda: told() == kinds)
+    wait_until(lambda: told() == (kinds, 1))
     (renewal,) = api("GET", f"{path}/renewals").body["items"]
     assert (renewal["status"], renewal["amount"]) == ("done", {"amount": subscriber.amount, "currency": "USD"})
     assert len(shop.charges(subscriber, status="succeeded")) == 1

@@ -788,7 +788,7 @@ def publication(deployed: Deployed, what: str = "paused") -> Iterator[Answer]:
     row = deployed.shop.subscriptions.scan(Limit=1, ConsistentRead=True)["Items"][0]
     at = datetime.now(UTC).isoformat()
     item = {"subscription_id": row["subscription_id"], "change": f"{at}/0", "at": at, "by": "a test"}
-    stream = deployed.stream("Changes", item | {"what": what, "details": {}})
+    stream = deployed.stream("Changes", item | {"what": what, "details": {}, "confirmable": True})
     for _ in range(2):
         yield deployed.call("EventPublisher", stream)
 
@@ -937,6 +937,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("CustomerPageRole", "dynamodb:ConditionCheckItem", "table/<Renewals>"): page_cancel,
     Grant("CustomerPageRole", "dynamodb:PutItem", "table/<Changes>"): page_cancel,
     Grant("CustomerPageRole", "dynamodb:PutItem", "table/<Renewals>"): page_resume,
+    Grant("CustomerPageRole", "dynamodb:Query", "table/<Changes>"): page_resume,
     Grant("CustomerPageRole", "sqs:SendMessage", "<RenewalQueue>"): page_hands_over,
     Grant("CustomerPageRole", "lambda:InvokeFunction", "function:<ProcessPayment>"): page_opens_card_page,
     Grant("RenewalSweepRole", "dynamodb:Scan", "table/<Subscriptions>"): sweep_read({"kind": "segment", "of": "0"}),
