@@ -13,6 +13,7 @@ Decisions: D268 to D273 (DECISIONS.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -239,10 +240,23 @@ def _confirm(request: Request) -> PageAnswer:
 
 def _back_from_bank(request: Request, token: str) -> PageAnswer:
     """Have the workflow ask the gateway about the payment. Nothing that the browser brings back is believed."""
-    visit = visit_of(Purpose.RETURN, token)
-    waits = acting.hand_over_work(register(), visit.row, visit.moment.today)
+    visit, is_within = _returned(token)
+    look = acting.hand_over_work if is_within else Register.has_work
+    notice = pages.AT_THE_BANK if look(register(), visit.row, visit.moment.today) else pages.NOTHING_OPEN
     back = f"../{_OVERVIEW}" if _has_session(request, visit) else ""
-    return visit.pages.notice(pages.AT_THE_BANK if waits else pages.NOTHING_OPEN, back)
+    return visit.pages.notice(notice if is_within else replace(notice, status=HTTPStatus.TOO_MANY_REQUESTS), back)
+
+
+def _returned(token: str) -> tuple[Visit, bool]:
+    """Return the visit of a customer who comes back from a page of the gateway, and whether the limit permits further
+    work: the token alone is enough for the way back, which could otherwise fill the queue of all renewals. Beyond the
+    limit, the gateway's own event brings the result."""
+
+    def looked_at() -> tuple[Visit, bool]:
+        visit = visit_of(Purpose.RETURN, token)
+        return visit, _is_within(limits.RETURNS, visit)
+
+    return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
 
 
 def _way_back(request: Request, name: str, visit: Visit) -> str:
@@ -283,11 +297,13 @@ def _led_to(url: str, visit: Visit) -> PageAnswer:
 def _back_with_card(request: Request, token: str) -> PageAnswer:
     """Take the card that the customer has saved at the gateway's page. The token only says whose the card is: the
     gateway says whether a card was saved, and for whom."""
-    visit = visit_of(Purpose.RETURN, token)
+    visit, is_within = _returned(token)
     session = hosted.session_in(request.gateway_session)
     back = f"../{_OVERVIEW}" if _has_session(request, visit) else ""
     if not session:
         return visit.pages.notice(pages.CARD_NOT_SAVED, back)
+    if not is_within:
+        return visit.pages.notice(pages.trouble(HTTPStatus.TOO_MANY_REQUESTS), back)
     outcome, _ = hosted.ask(visit.row, Asks.TAKE_CARD, session=session)
     notice = _CARD_NOTICES.get(outcome, pages.NOT_NOW)
     if outcome is CustomerOutcome.CARD_TAKEN:

@@ -741,6 +741,45 @@ def test_of_the_way_back_only_the_gateway_is_believed(visitor: Visitor, shop: Wo
     assert shop.row()["payment_method"] == "pm_ok"
 
 
+def test_a_way_back_that_is_called_without_end_asks_ten_times_an_hour(visitor: Visitor, shop: World) -> None:
+    """Whoever calls the way back from the bank or from the card page in a loop puts ten messages on the queue of all
+    renewals within an hour, and has the gateway asked no more often: the further calls get 429, which the alarm
+    counts."""
+    shop.edit(renewal_date="2026-01-31", payment_method="pm_3ds")
+    shop.run()
+    account = Account.of_row(shop.row())
+    token = account_links.token("a key", Purpose.RETURN, account, Power.FULL, visitor.now + timedelta(hours=3))
+    pages = [visitor.get(f"confirm/{token}") for _ in range(12)]
+    assert [page.status for page in pages] == [200] * 10 + [429] * 2
+    assert "We are checking your payment" in pages[-1].text
+    assert len(visitor.queued) == 10
+    visitor.trouble = AssertionError("the gateway is asked beyond the limit")
+    assert visitor.get(f"new-card/{token}?session=cs_x").status == 429
+    visitor.trouble = None
+    visitor.now += timedelta(hours=1)
+    assert "was not changed" in visitor.get(f"new-card/{token}?session=cs_x").text
+    assert shop.row()["returns"] == "2026-01-31T13/1"
+
+
+def test_two_windows_that_come_back_at_once_are_both_counted(
+    visitor: Visitor, shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If another window comes back between the look at the row and the count, the look is repeated: both are counted,
+    and the customer sees no failure."""
+    account = Account.of_row(shop.row())
+    token = account_links.token("a key", Purpose.RETURN, account, Power.FULL, visitor.now + timedelta(hours=3))
+    real, others = shop.dynamodb.transact_write_items, ["2026-01-31T12/4"]
+
+    def write(**q: Any) -> Any:
+        if others:
+            shop.edit(returns=others.pop())
+        return real(**q)
+
+    monkeypatch.setattr(shop.dynamodb, "transact_write_items", write)
+    assert visitor.get(f"confirm/{token}").status == 200
+    assert shop.row()["returns"] == "2026-01-31T12/5"
+
+
 def test_a_card_page_is_opened_five_times_a_day(visitor: Visitor, shop: World) -> None:
     """The sixth card page of a day is refused, and the next day has five again."""
     visitor.sign_in()

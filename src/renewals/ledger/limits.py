@@ -36,6 +36,9 @@ CARD_PAGES = (Limit("card_pages", 5, _DAY),)
 MAILED_LINKS = (Limit("links_in_hour", 3, _HOUR), Limit("links_in_day", 10, _DAY))
 """The links to the customer page that a customer may have mailed."""
 
+RETURNS = (Limit("returns", 10, _HOUR),)
+"""The times that a customer may come back from a page of the gateway, and have the gateway asked."""
+
 
 def count(client: DynamoDBClient, table: str, row: Row, limits: Sequence[Limit], now: datetime) -> bool:
     """Count one more time. Returns False, and counts nothing, if a limit is reached. Raises Overtaken if another time
