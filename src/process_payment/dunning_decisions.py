@@ -7,10 +7,11 @@ Decisions: D29, D30, D36 (DECISIONS.md).
 
 from datetime import date, datetime, timedelta
 
+from process_payment.payments import asks_customer
 from renewals.domain import mail_faults
 from renewals.domain.declines import is_hard
 from renewals.domain.dunning import Dunning
-from renewals.domain.payment import Payment, PaymentState
+from renewals.domain.payment import Payment
 from renewals.domain.renewal import Mail, MailKind, Renewal, Status
 from renewals.domain.subscription import Subscription
 
@@ -33,10 +34,12 @@ def is_dunning_date(renewal: Renewal, dunning: Dunning, today: date) -> bool:
 
 def is_pointless(renewal: Renewal, payment: Payment) -> bool:
     """Whether a retry with the unchanged card is pointless: the customer must update the payment method or confirm the
-    payment."""
+    payment. Without a word of the customer, nobody charges a payment that the customer has refused at the bank's page,
+    or a card that was declined for good there."""
     if renewal.status is Status.DECLINED:
         return is_hard(renewal.decline_code, renewal.advice_code)
-    return payment.state is PaymentState.ACTION_REQUIRED
+    declined = payment.failure
+    return asks_customer(payment) or (declined is not None and is_hard(declined.decline_code, declined.advice_code))
 
 
 def may_be_confirming(renewal: Renewal, payment: Payment, now: datetime) -> bool:

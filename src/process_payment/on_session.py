@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
+from process_payment import dunning_decisions
 from process_payment.payments import asks_customer
 from process_payment.snapshot import Around, Snapshot, take_snapshot
 from renewals.domain import currencies
@@ -71,8 +72,10 @@ class OnSession(Around):
             return _RESULTS.get(payment.state, Refusal.NOTHING_TO_CONFIRM)
         if self.is_off(renewal):
             return Refusal.CHARGING_IS_OFF
-        if payment.challenge is not None and payment.challenge.payment_method == renewal.payment_method:
-            return payment.challenge.url  # the open challenge goes on, and no second challenge begins
+        challenge = payment.challenge
+        goes_on = challenge is not None and challenge.payment_method == renewal.payment_method
+        if challenge is not None and goes_on and dunning_decisions.may_be_confirming(renewal, payment, self.now):
+            return challenge.url  # no second challenge begins within the hour in which dunning waits for the first
         if renewal.owner.startswith(OWNER) and renewal.owned_by_another(self.execution, self.now):
             return Refusal.BEING_SETTLED  # a second tab asks at the same moment
         return self._challenged(renewal, payment, asked.return_url)

@@ -230,14 +230,14 @@ def test_the_customer_who_never_confirms_is_told_in_time(shop: World) -> None:
     assert shop.gateway.payments["pi_1"].state is PaymentState.CANCELED
 
 
-def test_the_customer_who_failed_at_the_bank_gets_another_link(shop: World) -> None:
-    """After a failed confirmation at the bank the card is tried on the next dunning date, and the customer gets a new
-    link."""
+def test_the_customer_who_failed_at_the_bank_is_asked_and_not_charged(shop: World) -> None:
+    """After a failed or refused confirmation at the bank the card is not tried off session: a bank might pay what the
+    customer has just refused. The customer may confirm until the end, and gets the final notice."""
     shop.subscribe(payment_method="pm_3ds")
     _live(shop, range(1))
     shop.gateway.fail_authentication("pi_1")
-    assert _attempts_on(shop, range(1, 3)) == [1]
-    assert shop.mail_kinds() == ["action_required"] * 2
+    assert _attempts_on(shop, range(1, 9)) == []
+    assert shop.mail_kinds() == ["action_required", "final_notice", "canceled"]
 
 
 # --- what else may happen to the subscription -----------------------------------------------------------------------

@@ -22,7 +22,7 @@ from tests.door import Door, forget_secrets
 from tests.fakes import DUE, LATER, NOON, World
 
 BACK = "https://shop.example/account/back"
-DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 THEN = NOON + timedelta(hours=1)
 OPENED = {"outcome": "opened", "reason": "", "subscription_id": "sub_1", "customer_id": "cus_1"}
 
@@ -107,14 +107,14 @@ def test_a_confirmed_payment_is_recorded_and_receipted(by: str) -> None:
 
 
 def test_the_timeline_tells_that_the_customer_was_at_the_bank() -> None:
-    """The timeline says when the customer was sent to the bank's page, before and after the payment."""
+    """The timeline says when the customer began to confirm, before and after the payment."""
     shop = asked()
     shop.gateway.at_the_bank(confirm(shop)["url"])
     for status in ("action_required", "done"):
         told = [entry for entry in timeline(shop.row(), [item(shop)], []) if entry.kind is EntryKind.CHALLENGED]
         assert item(shop)["status"] == status
         assert [(entry.at, entry.text) for entry in told] == [
-            (THEN, "The customer was sent to the bank's page, to confirm the payment.")
+            (THEN, "The customer began to confirm the payment with the bank.")
         ]
         shop.run("later", THEN + MINUTE)
 
@@ -127,6 +127,45 @@ def test_an_open_challenge_goes_on() -> None:
     assert confirm(shop) == first
     assert confirm(shop, THEN + 30 * MINUTE, return_url="https://shop.example/other") == first
     assert confirmations(shop) == 1
+
+
+def test_a_challenge_of_more_than_an_hour_is_begun_anew() -> None:
+    """After the hour in which dunning waits, the customer gets a new address with an hour of its own, and the last
+    dunning date waits for the customer again."""
+    shop = _on_the_last_day()
+    first = confirm(shop, LAST + 2 * HOUR)["url"]
+    assert first != confirm(shop, LAST + 5 * HOUR)["url"]
+    shop.run("sweep", LAST + 5 * HOUR + MINUTE)
+    assert item(shop)["status"] == "action_required"
+    _accept(shop)
+    events(shop)
+    assert item(shop)["status"] == "done"
+    expect_truth(shop)
+
+
+def test_a_customer_who_refused_is_not_charged_without_a_word() -> None:
+    """Off session, a bank may pay what the customer has refused at the bank's page: the next dunning date passes
+    without an attempt."""
+    shop = asked()
+    shop.gateway.at_the_bank(confirm(shop)["url"], accepts=False)
+    events(shop)
+    tried, date = list(shop.gateway.attempts), item(shop)["next_attempt"]
+    for day in range(1, 4):
+        shop.run(f"sweep-{day}", THEN + timedelta(days=day))
+    assert item(shop)["next_attempt"] != date
+    assert (shop.gateway.attempts, shop.gateway.charges) == (tried, [])
+
+
+def test_a_card_that_was_declined_for_good_on_session_is_not_tried_again() -> None:
+    """A hard decline at the confirmation with the customer present ends the attempts with the card."""
+    shop = asked()
+    payment = shop.gateway.payments["pi_1"]
+    stolen = Failure("fail_stolen", "card_declined", "stolen_card", None)
+    shop.gateway.payments["pi_1"] = replace(payment, state=PaymentState.DECLINED, failure=stolen)
+    tried = list(shop.gateway.attempts)
+    for day in range(1, 4):
+        shop.run(f"sweep-{day}", THEN + timedelta(days=day))
+    assert (shop.gateway.attempts, shop.gateway.charges) == (tried, [])
 
 
 def test_a_customer_who_refuses_may_try_again_at_once() -> None:

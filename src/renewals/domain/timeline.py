@@ -142,7 +142,7 @@ def _period(renewal: Renewal, item: Item, zone: tzinfo) -> Iterator[Entry]:
     for name, refusal in renewal.refusals.items():
         yield entry(datetime.fromisoformat(refusal["at"]), EntryKind.DECLINED, _refused(name, refusal))
     if renewal.challenged_at is not None:
-        told = "The customer was sent to the bank's page, to confirm the payment."
+        told = "The customer began to confirm the payment with the bank."
         yield entry(renewal.challenged_at, EntryKind.CHALLENGED, told)
     if renewal.status in UNSETTLED and renewal.next_attempt is not None:
         told = (
