@@ -212,14 +212,10 @@ def _sign_out_everywhere(request: Request) -> PageAnswer:
 def _new_card(request: Request) -> PageAnswer:
     """Lead the customer to the gateway's page for a new card."""
 
-    def looked_at() -> Visit | None:
-        visit = full_visit(request)
-        return visit if _is_within(limits.CARD_PAGES, visit) else None
-
     visit = full_visit(request)
     if not is_of_session(request):
         return visit.pages.notice(pages.STALE, back=_OVERVIEW)
-    if repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription")) is None:
+    if not _permits(limits.CARD_PAGES, request):
         return visit.pages.notice(pages.CARD_LIMIT, back=_OVERVIEW)
     _, url = hosted.ask(visit.row, Asks.OPEN_CARD_PAGE, return_url=_way_back(request, _NEW_CARD, visit))
     return _led_to(url, visit)
@@ -230,6 +226,8 @@ def _confirm(request: Request) -> PageAnswer:
     visit = full_visit(request)
     if not is_of_session(request):
         return visit.pages.notice(pages.STALE, back=_OVERVIEW)
+    if not _permits(limits.CONFIRMATIONS, request):
+        return visit.pages.notice(pages.CONFIRM_LIMIT, back=_OVERVIEW)
     outcome, url = hosted.ask(visit.row, Asks.CONFIRM_ON_SESSION, return_url=_way_back(request, _CONFIRM, visit))
     if outcome is CustomerOutcome.OPENED:
         return _led_to(url, visit)
@@ -264,6 +262,13 @@ def _way_back(request: Request, name: str, visit: Visit) -> str:
     expires = visit.moment.wall + _WAY_BACK
     token = account_links.token(keys().current, Purpose.RETURN, Account.of_row(visit.row), Power.FULL, expires)
     return f"{request.address}/{name}/{token}"
+
+
+def _permits(limit: Sequence[Limit], request: Request) -> bool:
+    """Whether a limit permits that the customer opens one more page of the gateway."""
+    return repeat_while_outdated(
+        lambda: _is_within(limit, full_visit(request)), tries=_LOOKS, otherwise=Collision("the subscription")
+    )
 
 
 def _is_within(limit: Sequence[Limit], visit: Visit) -> bool:

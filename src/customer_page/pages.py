@@ -76,6 +76,7 @@ CARD_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.card_not_saved_title", "
 AT_THE_BANK = Notice(HTTPStatus.OK, "page.bank_title", "page.bank_text")
 NOTHING_OPEN = Notice(HTTPStatus.OK, "page.nothing_open_title", "page.nothing_open_text")
 BANK_DECLINED = Notice(HTTPStatus.CONFLICT, "page.bank_declined_title", "page.bank_declined_text")
+CONFIRM_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.stale_title", "page.confirm_limit_text")
 RESUME_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.stale_title", "page.resume_limit_text")
 LINK_MAILED = Notice(HTTPStatus.OK, "page.link_mailed_title", "page.link_mailed_text")
 CLOSED = Notice(HTTPStatus.OK, "page.closed_title", "page.closed_text")

@@ -864,6 +864,30 @@ def test_a_payment_is_confirmed_at_the_bank_and_recorded_by_the_workflow(
         assert visitor.get(f"confirm/{token}x").status == 404
 
 
+def test_the_bank_is_asked_for_a_confirmation_five_times_a_day(
+    visitor: Visitor, shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever presses the button and refuses at the bank's page, again and again, causes five questions of the bank a
+    day; the sixth press asks nobody, and the next day has five again."""
+    monkeypatch.setenv("PAYMENT_GATEWAY_ENDPOINT", "https://bank.example")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Page, "__init__", _unchecked)
+        opened = [_asked_to_confirm(visitor, shop)]
+        form = {"form": account_links.form_token("a key", visitor.session)}
+        for _ in range(4):
+            assert shop.gateway.at_the_bank(opened[-1].header("Location"), accepts=False)
+            visitor.now += timedelta(seconds=1)
+            opened.append(visitor.post("confirm", form))
+        assert [page.status for page in opened] == [303] * 5
+        visitor.trouble = AssertionError("the bank is asked beyond the limit")
+        refused = visitor.post("confirm", form)
+        assert (refused.status, "five times a day" in refused.text) == (429, True)
+        visitor.trouble, visitor.now = None, visitor.now + DAY
+        visitor.sign_in()
+        visitor.post("confirm", {"form": account_links.form_token("a key", visitor.session)})
+        assert shop.row()["confirmations"] == "2026-02-01/1"
+
+
 def _unchecked(page: Page, reply: dict[str, Any]) -> None:
     page.status, page.headers, page.html = reply["statusCode"], reply["multiValueHeaders"], reply["body"]
 

@@ -36,6 +36,9 @@ CARD_PAGES = (Limit("card_pages", 5, _DAY),)
 MAILED_LINKS = (Limit("links_in_hour", 3, _HOUR), Limit("links_in_day", 10, _DAY))
 """The links to the customer page that a customer may have mailed."""
 
+CONFIRMATIONS = (Limit("confirmations", 5, _DAY),)
+"""The times that a customer may have the bank ask for a confirmation of a payment."""
+
 RETURNS = (Limit("returns", 10, _HOUR),)
 """The times that a customer may come back from a page of the gateway, and have the gateway asked."""
 
