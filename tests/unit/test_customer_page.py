@@ -851,7 +851,7 @@ def test_a_payment_is_confirmed_at_the_bank_and_recorded_by_the_workflow(
             "a key", Purpose.RETURN, Account.of_row(shop.row()), Power.FULL, visitor.now + timedelta(hours=1)
         )
         back = visitor.get(f"confirm/{token}?redirect_status=succeeded&payment_intent=pi_else")
-        assert "We are asking the bank about your payment" in back.text
+        assert "We are asking the bank about your payment. If the payment went through, you get a receipt" in back.text
         [queued] = visitor.queued
         work = {name: queued[name] for name in ("amount", "renewal_date")}
         shop.execute(work, "run-2", NOON + 2 * LATER)
