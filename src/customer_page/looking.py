@@ -88,6 +88,7 @@ class Seen:
         charge: the next charge; None if no charge follows, or if the row has a fault.
         settling: the period whose payment has no result yet.
         refused: the period whose payment was refused and will be given up.
+        may_be_paid: whether the bank may have made the open payment already; see `may_be_paid`.
         gives_up_on: the day on which the refused payment is given up.
         ends_as: what the subscription becomes on that day.
         card: the card, as far as it is known.
@@ -103,6 +104,7 @@ class Seen:
     charge: NextCharge | None
     settling: Renewal | None
     refused: Renewal | None
+    may_be_paid: bool
     gives_up_on: date | None
     ends_as: SubscriptionStatus
     card: GatewayCard | None
@@ -151,6 +153,7 @@ def look(register: Register, row: Row, today: date, dunning: Dunning) -> Seen:
         charge=_next_charge(register, row, today) if checked else None,
         settling=settling,
         refused=refused,
+        may_be_paid=_may_be_paid(history),
         gives_up_on=_gives_up_on(refused, dunning),
         ends_as=dunning.ends_as,
         card=reminders.known_card(checked) if checked else None,
@@ -183,9 +186,10 @@ def _receipts_of(item: Item) -> Iterator[ListedReceipt]:
         yield ListedReceipt(item, "", number, on, renewal.amount, renewal.currency)
 
 
-def settling(register: Register, row: Row) -> Renewal | None:
-    """Return the period whose payment has no result yet. Raises BadRow."""
-    return _settling(_history(register, row))
+def may_be_paid(register: Register, row: Row) -> bool:
+    """Whether the bank may have made the open payment already: the payment has no result yet, or the customer was sent
+    to the bank's page and the ledger does not know the answer. Raises BadRow."""
+    return _may_be_paid(_history(register, row))
 
 
 def resumption_of(register: Register, row: Row, today: date) -> Mapping[str, str] | None:
@@ -290,6 +294,14 @@ def _history(register: Register, row: Row) -> History:
 def _settling(history: History) -> Renewal | None:
     unsettled = history.unsettled
     return unsettled if unsettled is not None and unsettled.status is Status.CLAIMED else None
+
+
+def _may_be_paid(history: History) -> bool:
+    unsettled = history.unsettled
+    if unsettled is None:
+        return False
+    is_asked = unsettled.status is Status.ACTION_REQUIRED and unsettled.challenged_at is not None
+    return is_asked or unsettled.status is Status.CLAIMED
 
 
 def _checked(row: Row) -> Subscription | None:

@@ -175,7 +175,7 @@ class Pages:
             return (self.words.say("page.cancel_settling", days=days, day=day),)
         said = [self.words.say("page.cancel_now")]
         if open_payment is not None:
-            key = "page.cancel_now_settling" if settling else "page.cancel_now_open"
+            key = "page.cancel_now_settling" if seen.may_be_paid else "page.cancel_now_open"
             said = [self.words.say(key, price=self.words.price(open_payment.amount, open_payment.currency))]
         if seen.paid_until is not None and seen.paid_until > seen.today:
             said.append(self.words.say("page.cancel_paid", day=self.words.day(seen.paid_until)))

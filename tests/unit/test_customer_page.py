@@ -888,6 +888,29 @@ def test_the_bank_is_asked_for_a_confirmation_five_times_a_day(
         assert shop.row()["confirmations"] == "2026-02-01/1"
 
 
+def test_a_payment_that_the_bank_may_have_made_is_not_called_uncollected(
+    visitor: Visitor, shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A customer who has just confirmed the payment at the bank opens the page for a cancellation: the page says that
+    the payment is being settled, and not that the payment is not collected. A form of a page from before says something
+    else, and cancels nothing."""
+    monkeypatch.setenv("PAYMENT_GATEWAY_ENDPOINT", "https://bank.example")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Page, "__init__", _unchecked)
+        shop.edit(renewal_date="2026-01-31", payment_method="pm_3ds")
+        shop.run()
+        visitor.sign_in()
+        before = visitor.get("cancel")
+        assert "The open payment of $29.99 is not collected" in before.text
+        opened = visitor.post("confirm", {"form": before.fields["form"]})
+        assert shop.gateway.at_the_bank(opened.header("Location"))
+        asked = visitor.get("cancel")
+        assert "A payment of $29.99 is being settled right now" in asked.text
+        assert "not collected" not in asked.text
+        assert visitor.post("cancel", before.fields).status == 409
+        assert visitor.post("cancel", asked.fields).status == 303
+
+
 def _unchecked(page: Page, reply: dict[str, Any]) -> None:
     page.status, page.headers, page.html = reply["statusCode"], reply["multiValueHeaders"], reply["body"]
 
