@@ -13,7 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import wraps
 
-from renewals.domain import pauses, refunds, reminders, subscription, transitions
+from renewals.domain import disputes, pauses, refunds, reminders, subscription, transitions
 from renewals.domain.changes import CUSTOMER, Change, ChangeKind
 from renewals.domain.declines import is_hard
 from renewals.domain.dunning import Dunning
@@ -196,7 +196,8 @@ def resumption_of(register: Register, row: Row, today: date) -> Mapping[str, str
     """Return the attributes that a resumption by the customer sets beside the status; None if the customer may not
     resume the subscription.
 
-    Of the ends that are set, customers take back only their own: an end that the seller or a dispute has set stands. If
+    Of the ends that are set, customers take back only their own: an end that the seller or a dispute has set stands. A
+    customer's own end stands too if a chargeback came later: the chargeback has set no end, because one was set. If
     the customer's cancellation has brought an earlier set end forward, the resumption sets that end again.
     """
     standing = transitions.state(row, today)
@@ -207,15 +208,25 @@ def resumption_of(register: Register, row: Row, today: date) -> Mapping[str, str
 
 def _end_before_cancellation(register: Register, row: Row) -> Mapping[str, str] | None:
     """Return the `cancel_at` that the customer's own cancellation has replaced, empty without one; None if the row's
-    end was set by somebody else, or nobody knows by whom."""
+    end was set by somebody else, or nobody knows by whom, or a payment was charged back since."""
     changes = _changes(register, row)
     last = max((each for each in changes if "cancel_at" in each.details), key=lambda each: each.at, default=None)
     if last is None or (last.by, last.what) != (CUSTOMER, ChangeKind.ENDING):
         return None
     before, end = last.details["cancel_at"]
-    if end != row["cancel_at"]:
+    if end != row["cancel_at"] or _is_charged_back(register, row, last.at):
         return None
     return {"cancel_at": before} if isinstance(before, str) else {}
+
+
+def _is_charged_back(register: Register, row: Row, since: datetime) -> bool:
+    """Whether a bank has charged a payment back since a moment. A ledger that cannot be read counts as such."""
+    try:
+        periods = _history(register, row)
+        records = [record for period in periods for record in (period.disputes or {}).values()]
+        return any(disputes.is_charged_back_since(record, since) for record in records)
+    except (BadRow, *_UNREADABLE):
+        return True
 
 
 def resumed_since(register: Register, row: Row, since: datetime) -> int:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from customer_page import app, visits
 from renewals.domain.changes import ChangeKind, of_dispute
 from renewals.domain.customer_request import CustomerRequest
+from renewals.domain.disputes import DisputeStatus, effect_of
 from renewals.language import words
 from renewals.language.tags import LANGUAGES
 from renewals.ledger import account_links
@@ -29,6 +30,7 @@ from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.receipt_links import named
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.clock import Moment
+from tests.door import Door, forget_secrets
 from tests.fake_aws import error
 from tests.fakes import LATER, LINKS, NOON, World
 
@@ -512,6 +514,70 @@ def test_an_end_of_somebody_else_is_not_taken_back(visitor: Visitor, shop: World
     before = dict(shop.row())
     assert visitor.post("resume", form).status == 409
     assert shop.row() == before
+
+
+@pytest.mark.parametrize(
+    ("disputed", "decided", "can_resume"),
+    [
+        (DisputeStatus.NEEDS_RESPONSE, None, False),
+        (DisputeStatus.NEEDS_RESPONSE, DisputeStatus.LOST, False),
+        (DisputeStatus.NEEDS_RESPONSE, DisputeStatus.WON, True),
+        (DisputeStatus.WARNING_NEEDS_RESPONSE, None, True),
+    ],
+)
+def test_the_own_end_stands_after_a_chargeback(
+    visitor: Visitor, shop: World, disputed: DisputeStatus, decided: DisputeStatus | None, *, can_resume: bool
+) -> None:
+    """A customer cancels on the page, and then disputes the payment at the bank. The chargeback sets no end, because
+    the customer's end suffices: this end is not taken back, unless the seller wins or the dispute is an inquiry."""
+    shop.edit(renewal_date="2026-01-31")
+    shop.run()
+    visitor.now = NOON + LATER
+    visitor.sign_in()
+    assert visitor.press("cancel").status == 303
+    form = visitor.get("resume").fields
+    forget_secrets()
+    door = Door(shop, now=visitor.now + LATER)
+    shop.gateway.now = door.now
+    shop.gateway.events.clear()
+    shop.gateway.contest("pi_1", disputed)
+    if decided is not None:
+        shop.gateway.dispute_becomes("dp_1", decided)
+    for event in shop.gateway.events:
+        assert door.post(event) == 200
+    door.work()
+    forget_secrets()
+    period = shop.ledger.get("sub_1", "2026-01-31")
+    assert period is not None
+    assert period.disputes is not None
+    is_inquiry = disputed is DisputeStatus.WARNING_NEEDS_RESPONSE
+    assert effect_of(period.disputes["dp_1"]) == (None if is_inquiry else "none")
+    visitor.now = door.now + LATER
+    page = visitor.get("overview")
+    assert ("To keep your subscription, please contact us." in page.text) is not can_resume
+    assert ('href="resume"' in page.html) is can_resume
+    assert visitor.post("resume", form).status == (303 if can_resume else 409)
+    assert ("cancel_at" in shop.row()) is not can_resume
+
+
+def test_a_chargeback_before_the_cancellation_does_not_bind_the_customer(visitor: Visitor, shop: World) -> None:
+    """A deployment keeps a disputed subscription. The customer who cancels later may take this cancellation back."""
+    shop.edit(renewal_date="2026-01-31")
+    shop.run()
+    forget_secrets()
+    door = Door(shop, now=NOON + LATER, disputed="keep")
+    shop.gateway.now = door.now
+    shop.gateway.events.clear()
+    shop.gateway.contest("pi_1")
+    for event in shop.gateway.events:
+        assert door.post(event) == 200
+    door.work()
+    forget_secrets()
+    visitor.now = door.now + LATER
+    visitor.sign_in()
+    assert visitor.press("cancel").status == 303
+    assert visitor.press("resume").status == 303
+    assert "cancel_at" not in shop.row()
 
 
 def test_a_pause_within_a_set_end_is_resumed_until_the_end(visitor: Visitor, shop: World) -> None:

@@ -178,6 +178,13 @@ def is_chargeback(step: DisputeStep) -> bool:
     return step["status"] in _CHARGEBACK or bool(step.get("withdrawn"))
 
 
+def is_charged_back_since(record: DisputeRecord, since: datetime) -> bool:
+    """Whether the dispute has become a chargeback since a moment, and the bank has not decided for the seller."""
+    steps = record["steps"]
+    first = next((step for step in steps if is_chargeback(step)), None)
+    return first is not None and not is_won(steps[-1]) and datetime.fromisoformat(first["at"]) >= since
+
+
 def needs_attention(known: DisputeRecord | None, record: DisputeRecord) -> bool:
     """Whether the record is news for a person: a new dispute, or an inquiry that has become a chargeback. known: the
     record before."""
