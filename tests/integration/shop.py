@@ -34,6 +34,7 @@ from local.webhook import Reply, send, signed_headers, signing_secret
 from renewals.domain import mail_tags
 from renewals.domain.confirmations import CONFIRMATIONS
 from renewals.domain.mail_tags import Tagged
+from renewals.domain.request import Asks
 from renewals.domain.schedule import Schedule
 
 _FEEDBACK = ROOT / "events" / "mail_feedback.json"
@@ -213,12 +214,19 @@ class Shop:
     # Looking
 
     def executions(self, subscription_id: str) -> list[dict[str, Any]]:
-        """Return the executions for the subscription, in the order of their starts.
+        """Return the executions for the subscription, in the order of their starts, without the executions that confirm
+        a change on request: such an execution begins at any moment after the change.
 
         AWS keeps no list of executions of EXPRESS workflows, only logs; the emulator has a list.
         """
-        found = self._emulator(f"/_local/executions/{quote(subscription_id)}")
-        return [each for each in found if json.loads(each["input"])["subscription_id"] == subscription_id]
+        found = [
+            (each, json.loads(each["input"])) for each in self._emulator(f"/_local/executions/{quote(subscription_id)}")
+        ]
+        return [
+            each
+            for each, asked in found
+            if asked["subscription_id"] == subscription_id and asked.get("event_type") != Asks.CONFIRM
+        ]
 
     def all_executions(self) -> int:
         """Return the number of all executions ever started."""

@@ -97,6 +97,7 @@ def test_a_declined_customer_cancels_from_the_mail(shop: Shop, browser: Chrome, 
     assert "Canceled. Nothing is charged any more." in _text(browser)
     _look(browser, "canceled", tmp_path)
     assert shop.row(subscriber)["status"] == "canceled"
+    shop.time.until_all_is_done(60)  # the page has put the canceled payment on the queue
     shop.edit(subscriber, test_clock=(today() + timedelta(days=1)).isoformat())
     shop.renew(subscriber)
     assert shop.charges(subscriber, status="succeeded") == []
