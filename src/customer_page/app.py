@@ -37,7 +37,7 @@ from customer_page.visits import (
     row_of,
     visit_of,
 )
-from renewals.domain.customer_request import RENEWS, CustomerOutcome, Refusal
+from renewals.domain.customer_request import RENEWS, CustomerOutcome, Refusal, is_session
 from renewals.domain.errors import BadRow, Collision, TryAgain, repeat_while_outdated
 from renewals.domain.request import Asks
 from renewals.domain.transitions import Action, NotAllowed
@@ -211,7 +211,6 @@ def _sign_out_everywhere(request: Request) -> PageAnswer:
 
 def _new_card(request: Request) -> PageAnswer:
     """Lead the customer to the gateway's page for a new card."""
-
     visit = full_visit(request)
     if not is_of_session(request):
         return visit.pages.notice(pages.STALE, back=_OVERVIEW)
@@ -303,9 +302,9 @@ def _back_with_card(request: Request, token: str) -> PageAnswer:
     """Take the card that the customer has saved at the gateway's page. The token only says whose the card is: the
     gateway says whether a card was saved, and for whom."""
     visit, is_within = _returned(token)
-    session = hosted.session_in(request.gateway_session)
     back = f"../{_OVERVIEW}" if _has_session(request, visit) else ""
-    if not session:
+    session = request.gateway_session
+    if not is_session(session):
         return visit.pages.notice(pages.CARD_NOT_SAVED, back)
     if not is_within:
         return visit.pages.notice(pages.trouble(HTTPStatus.TOO_MANY_REQUESTS), back)

@@ -8,7 +8,6 @@ address is believed.
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 _STRIPE = "https://api.stripe.com"
 _STRIPES_PAGES = ("https://checkout.stripe.com", "https://hooks.stripe.com")
-_SESSION_ID = re.compile(r"cs_[A-Za-z0-9_]{1,250}", re.ASCII)
 
 
 def origins() -> tuple[str, ...]:
@@ -41,11 +39,6 @@ def is_hosted(url: str) -> bool:
     """Whether an address is one of the gateway's pages that the policy of our pages names."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}" in origins()
-
-
-def session_in(given: str) -> str:
-    """Return the id of the gateway's session; empty for a text of another form."""
-    return given if _SESSION_ID.fullmatch(given) else ""
 
 
 def ask(row: Row, asks: Asks, *, return_url: str = "", session: str = "") -> tuple[CustomerOutcome | Refusal, str]:

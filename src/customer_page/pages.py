@@ -263,7 +263,7 @@ class Pages:
 
         html = (
             _environment()
-            .select_template([template])
+            .get_template(template)
             .render(
                 say=say,
                 marked=marked,

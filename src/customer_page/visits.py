@@ -57,7 +57,7 @@ def visit_of(purpose: Purpose, token: str) -> Visit:
     if grant is None or row is None:
         raise Gone(without_token=not token)
     telemetry.correlate({"subscription_id": row["subscription_id"]})
-    return Visit(grant, row, _moment(row), token)
+    return Visit(grant, row, clock.of_row(row), token)
 
 
 def full_visit(request: Request) -> Visit:
@@ -72,13 +72,6 @@ def row_of(subscription_id: str) -> Row | None:
         return register().row(subscription_id)
     except BadRow:  # two customers share the id, and nobody can tell whose the link is
         return None
-
-
-def _moment(row: Row) -> Moment:
-    try:
-        return clock.current(row.get("test_clock"))
-    except BadRow:  # the row is not charged while its test clock is wrong
-        return clock.current()
 
 
 def is_of_session(request: Request) -> bool:

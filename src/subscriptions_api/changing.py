@@ -22,6 +22,7 @@ from renewals.domain.transitions import Action, NotAllowed
 from renewals.ledger.asked_by import Repeatable
 from renewals.ledger.entity_tags import etag
 from renewals.ledger.steps import Row
+from renewals.runtime import clock
 from subscriptions_api import shared, verifying
 from subscriptions_api.answer_models import SubscriptionOut
 from subscriptions_api.problems import BadRequest, Stale, documented
@@ -58,7 +59,7 @@ def create_subscription(
         answered = shared.register().answers.of(again) if again else None
         if answered is not None:
             return shared.repeated(answered)
-        today = shared.moment({}).today
+        today = clock.of_row({}).today
         row = new.row(new.subscription_id or f"sub_{uuid4().hex}", today)
         _refuse_faults(row, None, today)
         if verify:
@@ -93,7 +94,7 @@ def edit_subscription(
         row = shared.row(subscription_id)
         if if_match != "*" and etag(row) not in if_match.replace(" ", "").split(","):
             raise Stale(subscription_id)
-        today = shared.moment(row).today
+        today = clock.of_row(row).today
         changes = _anchored(row, edit.changes(), today)
         edited_row = {name: value for name, value in {**row, **changes}.items() if value is not None}
         _refuse_faults(edited_row, changes, today)
@@ -185,7 +186,7 @@ def _act(
             return shared.repeated(answered)
         row = shared.row(subscription_id)
         asked = shared.asked(router.current_event, row, again)
-        done = shared.register().act(row, action, shared.moment(row).today, asked, given or {})
+        done = shared.register().act(row, action, clock.of_row(row).today, asked, given or {})
         _renew_if_due(done)
         return shared.answer(200, done)
 
@@ -257,7 +258,7 @@ def _anchored(row: Row, changes: Mapping[str, Value], today: date) -> dict[str, 
 
 def _renew_if_due(row: Row) -> None:
     """Start the workflow if the row has work for the workflow."""
-    if shared.register().has_work(row, shared.moment(row).today):
+    if shared.register().has_work(row, clock.of_row(row).today):
         shared.start(row)
 
 

@@ -9,6 +9,7 @@ from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 from renewals.domain.entitlement import entitlement
 from renewals.domain.item_values import text
 from renewals.ledger.steps import Row
+from renewals.runtime import clock
 from renewals.runtime.settings import setting
 from subscriptions_api import cursors, forms, shared, showing
 from subscriptions_api.answer_models import EntitlementOut, EntitlementPage
@@ -50,7 +51,7 @@ def list_entitlements(
         raise BadRequest([{"field": "query.cursor", "reason": "is not a next_cursor of this list"}])
     after = (place[0], place[1]) if place else None
     listed, last = shared.register().search.find(
-        customer_id=customer_id, status=None, limit=limit, after=after, today=lambda row: shared.moment(row).today
+        customer_id=customer_id, status=None, limit=limit, after=after, today=lambda row: clock.of_row(row).today
     )
     # The list comes from an index that may lag a moment behind: every listed row is read again, consistently.
     rows = [row for each in listed for row in shared.register().ledger.rows(text(each, "subscription_id"))]
@@ -62,5 +63,5 @@ def _of(row: Row) -> EntitlementOut:
     subscription_id, customer_id = text(row, "subscription_id"), text(row, "customer_id")
     history = shared.register().ledger.history(subscription_id, customer_id)
     grace = timedelta(days=int(setting("GRACE_DAYS")))
-    found = entitlement(row, history, shared.moment(row).today, grace)
+    found = entitlement(row, history, clock.of_row(row).today, grace)
     return EntitlementOut.model_validate(showing.shown_entitlement(subscription_id, found))

@@ -8,6 +8,7 @@ from aws_lambda_powertools.event_handler.router import APIGatewayRouter
 
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.ledger import forecast
+from renewals.runtime import clock
 from subscriptions_api import cursors, forms, shared, showing
 from subscriptions_api.answer_models import (
     PlannedCharge,
@@ -45,7 +46,7 @@ def list_subscriptions(
         raise BadRequest([{"field": "query.cursor", "reason": "is not a next_cursor of this list"}])
     after = (place[0], place[1]) if place else None
     rows, last = shared.register().search.find(
-        customer_id=customer_id, status=status, limit=limit, after=after, today=lambda row: shared.moment(row).today
+        customer_id=customer_id, status=status, limit=limit, after=after, today=lambda row: clock.of_row(row).today
     )
     items = [SubscriptionOut.model_validate(shared.shown(row, of_many=True)) for row in rows]
     return SubscriptionPage(items=items, next_cursor=cursors.write(of, *last) if last else None)
@@ -91,7 +92,7 @@ def list_renewals(subscription_id: SubscriptionId, cursor: Cursor = None, limit:
 )
 def get_timeline(subscription_id: SubscriptionId) -> Timeline:
     row = shared.row(subscription_id)
-    moment = shared.moment(row)
+    moment = clock.of_row(row)
     told, complete = shared.register().timeline(row, moment.zone, moment.today)
     entries = [TimelineEntry.model_validate(showing.shown_entry(entry)) for entry in told]
     return Timeline(items=entries, complete=complete)
@@ -109,6 +110,6 @@ def preview_charges(
     subscription_id: SubscriptionId, count: Annotated[int, Query(ge=1, le=100, description="How many charges.")] = 24
 ) -> PreviewOut:
     row = shared.row(subscription_id)
-    shown = forecast.next_charges(shared.register().ledger, row, shared.moment(row).today, count)
+    shown = forecast.next_charges(shared.register().ledger, row, clock.of_row(row).today, count)
     charges = [PlannedCharge.model_validate(showing.shown_charge(charge)) for charge in shown.charges]
     return PreviewOut(items=charges, then=shown.then)

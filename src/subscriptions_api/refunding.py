@@ -16,6 +16,7 @@ from renewals.gateway import access as gateway_access
 from renewals.gateway.port import GatewayRefused, GatewayUnauthorized, GatewayUnavailable
 from renewals.gateway.refund_settlement import Settlement
 from renewals.ledger.steps import Row
+from renewals.runtime import clock
 from renewals.runtime.clock import Moment
 from renewals.runtime.settings import setting
 from subscriptions_api import forms, shared, showing
@@ -59,7 +60,7 @@ def refund(
         if name is None:
             asked = shared.asked(router.current_event, row, again)
             refunds.check(renewal)
-            renewal = _settled(renewal, shared.moment(row))
+            renewal = _settled(renewal, clock.of_row(row))
             name, claim = refunds.new(
                 renewal,
                 amount,
@@ -67,9 +68,9 @@ def refund(
                 by=asked.by,
                 key=idempotency_key,
                 caller=again.caller,
-                at=asked.now.astimezone(shared.moment(row).zone),
+                at=asked.now.astimezone(clock.of_row(row).zone),
             )
-            renewal = shared.register().claim_refund(renewal, name, claim, asked, due=shared.moment(row).wall)
+            renewal = shared.register().claim_refund(renewal, name, claim, asked, due=clock.of_row(row).wall)
         return _refunded(row, renewal, name)
 
     return shared.again_while_outdated(looked_at, subscription_id)
@@ -78,7 +79,7 @@ def refund(
 def _refunded(row: Row, renewal: Renewal, name: str) -> Response[RefundOut]:
     """Answer with the result of a refund. A claimed refund is settled first."""
     if renewal.refunds[name]["state"] == RefundState.CLAIMED:
-        renewal = _settled(renewal, shared.moment(row), name)
+        renewal = _settled(renewal, clock.of_row(row), name)
         if renewal.notice is not None:
             shared.start(row, renewal)
     stands = renewal.refunds[name]

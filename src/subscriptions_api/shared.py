@@ -12,7 +12,7 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
 from renewals.domain.callers import caller_of, name_of
-from renewals.domain.errors import BadRow, Collision, repeat_while_outdated
+from renewals.domain.errors import Collision, repeat_while_outdated
 from renewals.domain.renewal import Renewal
 from renewals.domain.request import RenewalRequest
 from renewals.domain.subscription import renewal_date_of
@@ -22,7 +22,6 @@ from renewals.ledger.entity_tags import etag
 from renewals.ledger.register import Register
 from renewals.ledger.steps import Row
 from renewals.runtime import aws, clock, request_path, telemetry
-from renewals.runtime.clock import Moment
 from renewals.runtime.settings import setting
 from subscriptions_api import forms, showing
 from subscriptions_api.answer_models import SubscriptionOut
@@ -69,17 +68,9 @@ def row(subscription_id: str) -> Row:
     return found
 
 
-def moment(row: Row) -> Moment:
-    """Return the moment that counts as now for the subscription: outside production, by the test clock in its row."""
-    try:
-        return clock.current(row.get("test_clock"))
-    except BadRow:  # answers name the fault of the test clock, and the row is not charged
-        return clock.current()
-
-
 def asked(event: APIGatewayProxyEvent, row: Row, again: Repeatable | None = None) -> AskedBy:
     """Return the caller and the moment. Raises Nobody for an unsigned request."""
-    at = moment(row)
+    at = clock.of_row(row)
     return AskedBy(name_of(_signer(event)), at.now, again, at.wall)
 
 
@@ -123,7 +114,7 @@ def answer(status: int, row: Row) -> Response[SubscriptionOut]:
 
 def shown(row: Row, *, of_many: bool = False) -> dict[str, object]:
     """Show a row as SubscriptionOut. of_many: as in forecast.fault."""
-    today = moment(row).today
+    today = clock.of_row(row).today
     return showing.shown(row, today, forecast.fault(register().ledger, row, today, of_many=of_many))
 
 

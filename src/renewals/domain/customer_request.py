@@ -132,9 +132,14 @@ def _url(fields: Mapping[str, object]) -> str:
     return url
 
 
+def is_session(given: str) -> bool:
+    """Whether a text has the form of the id of a session."""
+    return _SESSION_ID.fullmatch(given) is not None
+
+
 def _session(fields: Mapping[str, object]) -> str:
     session = _text(fields, "session")
-    if not _SESSION_ID.fullmatch(session):
+    if not is_session(session):
         raise NoRequest("session", "is not the id of a session")
     return session
 

@@ -6,6 +6,7 @@ A function reads the clock once, at its edge, and hands the moment down; no code
 Decisions: D38, D39 (DECISIONS.md).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -50,6 +51,15 @@ class Moment:
 def current(test_clock: object = None) -> Moment:
     """Return the current moment, by the function's settings. Raises BadRow and BadSetting."""
     return moment(datetime.now(UTC), setting("ENVIRONMENT"), zone_named(setting("TIME_ZONE")), test_clock)
+
+
+def of_row(row: Mapping[str, object]) -> Moment:
+    """Return the moment that counts as now for a row whose faults are told and not charged: a wrong test clock counts
+    as none."""
+    try:
+        return current(row.get("test_clock"))
+    except BadRow:
+        return current()
 
 
 def heeds_test_clocks(environment: str) -> bool:
