@@ -143,6 +143,16 @@ def test_a_test_clock_that_is_no_date_is_a_bad_row(test_clock: object) -> None:
     assert raised.value.field == "test_clock"
 
 
+def test_a_row_with_a_wrong_test_clock_is_shown_on_the_real_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API and the customer page show a row whose test clock is no date, on the real day; a test clock that is a
+    date moves the day."""
+    monkeypatch.setenv("ENVIRONMENT", "dev")
+    monkeypatch.setenv("TIME_ZONE", "UTC")
+    found = clock.of_row({"test_clock": "tomorrow"})
+    assert (found.today, found.tested) == (datetime.now(UTC).date(), False)
+    assert clock.of_row({"test_clock": "2031-05-06"}).today == date(2031, 5, 6)
+
+
 def test_the_end_of_time_is_a_bad_row_too() -> None:
     """A test clock on the last evening of the year 9999 in New York makes a bad row, since the moment lies beyond the
     calendar in UTC."""
