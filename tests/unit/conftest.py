@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 from functools import cache
 
 import botocore.loaders
@@ -12,6 +13,7 @@ from generate_receipt import app, pdf
 from renewals.runtime import telemetry
 from tests.fakes import World
 from tests.recordings.plugin import pytest_runtest_call, pytest_runtest_setup
+from tests.visitor import Visitor, visiting
 
 __all__ = ["pytest_runtest_call", "pytest_runtest_setup"]
 
@@ -45,3 +47,11 @@ def pytest_collection_finish() -> None:
 def shop() -> World:
     """An empty world."""
     return World()
+
+
+@pytest.fixture
+def visitor(shop: World) -> Iterator[Visitor]:
+    """A browser in front of the page of a deployment, with a subscription of 29.99 USD due on 28 February 2026."""
+    shop.subscribe(renewal_date="2026-02-28", test_clock=None)
+    with visiting(shop) as made:
+        yield made

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.fakes import LATER, NOON, World
-from tests.unit.test_customer_page import Page, Visitor, visiting
+from tests.visitor import Page, Visitor, visiting
 
 DAY = timedelta(days=1)
 LIVE = ("active", "past_due")

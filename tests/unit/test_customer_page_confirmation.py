@@ -1,0 +1,109 @@
+"""A customer confirms a payment at the bank's page."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from renewals.ledger import account_links
+from renewals.ledger.account_links import Account, Power, Purpose
+from tests.fakes import LATER, NOON, World
+from tests.visitor import DAY, Page, Visitor
+
+
+def _asked_to_confirm(visitor: Visitor, shop: World) -> Page:
+    """Sign in after the bank has asked for a confirmation, and press the button; return the answer."""
+    shop.edit(renewal_date="2026-01-31", payment_method="pm_3ds")
+    shop.run()
+    visitor.now = NOON + LATER
+    page = visitor.sign_in()
+    assert "Your bank asks you to confirm your last payment." in page.text
+    return visitor.post("confirm", {"form": page.fields["form"]})
+
+
+def test_a_payment_is_confirmed_at_the_bank_and_recorded_by_the_workflow(
+    visitor: Visitor, shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The button leads to the bank's page. On the way back the workflow asks the gateway: what the browser brings back
+    is not believed, and the payment is charged once."""
+    monkeypatch.setenv("PAYMENT_GATEWAY_ENDPOINT", "https://bank.example")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Page, "__init__", _unchecked)
+        opened = _asked_to_confirm(visitor, shop)
+        assert opened.status == 303
+        assert opened.header("Location").startswith("https://bank.example/")
+        token = account_links.token(
+            "a key", Purpose.RETURN, Account.of_row(shop.row()), Power.FULL, visitor.now + timedelta(hours=1)
+        )
+        back = visitor.get(f"confirm/{token}?redirect_status=succeeded&payment_intent=pi_else")
+        assert "We are asking the bank about your payment. If the payment went through, you get a receipt" in back.text
+        [queued] = visitor.queued
+        work = {name: queued[name] for name in ("amount", "renewal_date")}
+        shop.execute(work, "run-2", NOON + 2 * LATER)
+        assert shop.gateway.charges == []
+        assert shop.gateway.at_the_bank(opened.header("Location"))
+        for n in (3, 4):
+            shop.execute(work, f"run-{n}", NOON + n * LATER)
+        assert (shop.row()["status"], len(shop.gateway.charges)) == ("active", 1)
+        assert visitor.get(f"confirm/{token}").text.startswith("Example Shop No payment waits for you")
+        assert visitor.get(f"confirm/{token}x").status == 404
+
+
+def test_the_bank_is_asked_for_a_confirmation_five_times_a_day(
+    visitor: Visitor, shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever presses the button and refuses at the bank's page, again and again, causes five questions of the bank a
+    day; the sixth press asks nobody, and the next day has five again."""
+    monkeypatch.setenv("PAYMENT_GATEWAY_ENDPOINT", "https://bank.example")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Page, "__init__", _unchecked)
+        opened = [_asked_to_confirm(visitor, shop)]
+        form = {"form": account_links.form_token("a key", visitor.session)}
+        for _ in range(4):
+            assert shop.gateway.at_the_bank(opened[-1].header("Location"), accepts=False)
+            visitor.now += timedelta(seconds=1)
+            opened.append(visitor.post("confirm", form))
+        assert [page.status for page in opened] == [303] * 5
+        visitor.trouble = AssertionError("the bank is asked beyond the limit")
+        refused = visitor.post("confirm", form)
+        assert (refused.status, "five times a day" in refused.text) == (429, True)
+        visitor.trouble, visitor.now = None, visitor.now + DAY
+        visitor.sign_in()
+        visitor.post("confirm", {"form": account_links.form_token("a key", visitor.session)})
+        assert shop.row()["confirmations"] == "2026-02-01/1"
+
+
+def test_a_payment_that_the_bank_may_have_made_is_not_called_uncollected(
+    visitor: Visitor, shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A customer who has just confirmed the payment at the bank opens the page for a cancellation: the page says that
+    the payment is being settled, and not that the payment is not collected. A form of a page from before says something
+    else, and cancels nothing."""
+    monkeypatch.setenv("PAYMENT_GATEWAY_ENDPOINT", "https://bank.example")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Page, "__init__", _unchecked)
+        shop.edit(renewal_date="2026-01-31", payment_method="pm_3ds")
+        shop.run()
+        visitor.sign_in()
+        before = visitor.get("cancel")
+        assert "The open payment of $29.99 is not collected" in before.text
+        opened = visitor.post("confirm", {"form": before.fields["form"]})
+        assert shop.gateway.at_the_bank(opened.header("Location"))
+        asked = visitor.get("cancel")
+        assert "A payment of $29.99 is being settled right now" in asked.text
+        assert "not collected" not in asked.text
+        assert visitor.post("cancel", before.fields).status == 409
+        assert visitor.post("cancel", asked.fields).status == 303
+
+
+def _unchecked(page: Page, reply: dict[str, Any]) -> None:
+    page.status, page.headers, page.html = reply["statusCode"], reply["multiValueHeaders"], reply["body"]
+
+
+def test_there_is_nothing_to_confirm_without_a_refused_payment(visitor: Visitor, shop: World) -> None:
+    """An active subscription offers no confirmation, and a made-up form opens no page of a bank."""
+    page = visitor.sign_in()
+    assert 'action="confirm"' not in page.html
+    form = account_links.form_token("a key", visitor.session)
+    assert "No payment waits for you" in visitor.post("confirm", {"form": form}).text
+    assert visitor.post("confirm", {"form": "x"}).status == 409
