@@ -24,6 +24,7 @@ def authenticate(world: World, identity: str, *, succeeds: bool) -> Object:
         method_id = intent["payment_method"]
     elif intent["status"] == "requires_payment_method" and refusal.get("code") == "authentication_required":
         method_id = refusal["payment_method"]["id"]
+        world.confirmations[identity] += 1
     else:
         raise intents.unexpected(f"Nothing to authenticate: the status is {intent['status']}.", intent)
     method = world.referred("payment_method", method_id, "payment_method")
@@ -33,11 +34,8 @@ def authenticate(world: World, identity: str, *, succeeds: bool) -> Object:
             " PaymentMethod to attempt to fulfill this PaymentIntent again."
         )
         code = "payment_intent_authentication_failure"
-        intents.back_to_start(
-            intent,
-            {"type": "invalid_request_error", "code": code, "message": message, "payment_method": dict(method)},
-        )
-        tell(world, "payment_intent.payment_failed", intent)
+        error = {"type": "invalid_request_error", "code": code, "message": message, "payment_method": dict(method)}
+        intents.fail(world, intent, error)
         return intent
     try:
         return intents.charge(world, intent, method, authenticated=True)
@@ -82,11 +80,8 @@ def settle(world: World, identity: str, *, succeeds: bool) -> Object:
     else:
         charges.fail(charge, GENERIC_DECLINE)
         method = world.kinds["payment_method"][charge["payment_method"]]
-        intents.back_to_start(
-            intent,
-            {"type": "card_error", **GENERIC_DECLINE, "charge": charge["id"], "payment_method": dict(method)},
-        )
-        tell(world, "payment_intent.payment_failed", intent)
+        error = {"type": "card_error", **GENERIC_DECLINE, "charge": charge["id"], "payment_method": dict(method)}
+        intents.fail(world, intent, error)
     return intent
 
 

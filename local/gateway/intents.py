@@ -17,13 +17,18 @@ from local.gateway.cards import AUTHENTICATION_REQUIRED, Failure
 from local.gateway.currencies import check_amount
 from local.gateway.errors import GatewayError, bad_parameter, card_error, refused
 from local.gateway.events import tell
-from local.gateway.world import Call, Object, Settlement, World
+from local.gateway.world import Call, Challenge, Object, Settlement, World
 
 _OPEN = ("requires_payment_method", "requires_confirmation", "requires_action")
 
-_MOST_DECLINES = 10
-"""Stripe cancels an intent after too many confirmations, and names no number. The sandbox cancels an intent after the
-number of declines that others have measured."""
+_MOST_CONFIRMATIONS = 10
+"""Stripe cancels an intent after too many confirmations, and names no number. The sandbox takes the number of declines
+that others have measured. Every confirmation counts, also a confirmation that fails at the bank's page, or to which the
+customer gives no answer (docs.stripe.com/api/payment_intents/confirm)."""
+
+_CHALLENGE_LASTS = 3600
+"""For this many seconds, the customer can answer at the bank's page. Afterwards the intent stays in `requires_action`,
+and only a further confirmation begins a new challenge."""
 
 _NOTIFIED_FOR = 26 * 3600
 """For this many seconds, an off-session payment with a card issued in India stays in `processing`, while the customer
@@ -185,6 +190,9 @@ def _attempt(world: World, intent: Object, call: Call) -> Object:
     intent.update({name: given[name] for name in ("receipt_email", "setup_future_usage") if name in given})
     if types:
         intent.update(payment_method_types=types, automatic_payment_methods=None)
+    if world.confirmations[intent["id"]] >= _MOST_CONFIRMATIONS:  # the last confirmation still waits for an answer
+        return _cancel_automatically(world, intent)
+    world.confirmations[intent["id"]] += 1
     off_session = bool(given.get("off_session"))
     if _asks_for_authentication(world, method, off_session=off_session):
         if off_session:
@@ -204,7 +212,8 @@ def _ask_customer(world: World, intent: Object, method: Object, return_url: str 
     (docs.stripe.com/api/payment_intents/object#payment_intent_object-last_payment_error).
     """
     action: Object = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
-    challenge = world.challenges[intent["id"]] = secrets.token_hex(12)
+    challenge = secrets.token_hex(12)
+    world.challenges[intent["id"]] = Challenge(challenge, world.now() + _CHALLENGE_LASTS)
     if return_url is not None:
         urls = {"return_url": return_url, "url": f"{world.url}/bank/{intent['id']}/{challenge}"}
         action = {"type": "redirect_to_url", "redirect_to_url": urls}
@@ -303,25 +312,32 @@ def _declined(
         charge = charges.add(world, intent, method, authenticated=False)
         charges.fail(charge, failure)
         charge_id = intent["latest_charge"] = charge["id"]
-    back_to_start(intent, {"type": "card_error", **failure, "charge": charge_id, "payment_method": dict(method)})
+    error = {"type": "card_error", **failure, "charge": charge_id, "payment_method": dict(method)}
+    fail(world, intent, error, bare=bare)
     if bare:
-        intent["last_payment_error"] = {"type": "card_error", "message": failure["message"]}
         failure = {"message": failure["message"]}
-    tell(world, "payment_intent.payment_failed", intent)
-    world.declines[intent["id"]] += 1
-    if world.declines[intent["id"]] >= _MOST_DECLINES:
-        intent.update(status="canceled", canceled_at=world.now(), cancellation_reason="automatic")
-        tell(world, "payment_intent.canceled", intent)
     return card_error(failure, charge=charge_id, payment_intent=intent, payment_method=method)
 
 
-def back_to_start(intent: Object, error: Object) -> None:
+def fail(world: World, intent: Object, error: Object, *, bare: bool = False) -> None:
+    """Record a failed confirmation. After too many confirmations, the intent is canceled."""
     error = {name: value for name, value in error.items() if value is not None}
     error["doc_url"] = f"https://stripe.com/docs/error-codes/{error['code'].replace('_', '-')}"
+    if bare:
+        error = {name: error[name] for name in ("type", "message")}
     intent.update(
         status="requires_payment_method", payment_method=None, next_action=None, last_payment_error=error,
         processing=None,
     )  # fmt: skip
+    tell(world, "payment_intent.payment_failed", intent)
+    if world.confirmations[intent["id"]] >= _MOST_CONFIRMATIONS:
+        _cancel_automatically(world, intent)
+
+
+def _cancel_automatically(world: World, intent: Object) -> Object:
+    intent.update(status="canceled", canceled_at=world.now(), cancellation_reason="automatic", next_action=None)
+    tell(world, "payment_intent.canceled", intent)
+    return intent
 
 
 def unexpected(message: str, intent: Object, **details: Any) -> GatewayError:

@@ -195,10 +195,12 @@ def _bank_form(api: Api, request: Request, form: _Form) -> Response:
 
 
 def _is_open(world: World, intent: Object, request: Request) -> bool:
-    """Whether the challenge in the URL is the payment's latest challenge, and is still open."""
+    """Whether the challenge in the URL is the payment's latest challenge, and its time is not over."""
     latest = world.challenges.get(intent["id"])
-    waits = intent["status"] == "requires_action" and intent["next_action"]["type"] == "redirect_to_url"
-    return bool(waits) and latest == request.path_params["challenge"]
+    if latest is None or intent["status"] != "requires_action":
+        return False
+    redirects = intent["next_action"]["type"] == "redirect_to_url"
+    return redirects and latest.name == request.path_params["challenge"] and world.now() < latest.until
 
 
 # The parts of both pages

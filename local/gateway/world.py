@@ -47,6 +47,14 @@ class Settlement:
 
 
 @dataclass(frozen=True)
+class Challenge:
+    """A question of the bank to the customer. name: the end of the page's address. until: seconds since 1970."""
+
+    name: str
+    until: int
+
+
+@dataclass(frozen=True)
 class Call:
     """The input of a handler.
 
@@ -74,7 +82,8 @@ class World:
     Only the server's event loop touches the state, so threads need no locks. `busy` holds the intents that a slow
     request is working on. `request` is the API request that is being worked on, as events name the request; `send`
     takes every new event. `url` is the gateway's own address as the last API request named the address: the hosted
-    pages stand there. `challenges` holds the name of the latest challenge of each intent.
+    pages stand there. `challenges` holds the latest challenge of each intent, and `confirmations` the number of the
+    intent's confirmations.
     """
 
     kinds: dict[str, dict[str, Object]] = field(default_factory=lambda: {kind: {} for kind in _PREFIXES})
@@ -84,9 +93,9 @@ class World:
     deleted: dict[str, Object] = field(default_factory=dict)
     settlements: dict[str, Settlement] = field(default_factory=dict)
     refund_settlements: dict[str, Settlement] = field(default_factory=dict)
-    challenges: dict[str, str] = field(default_factory=dict)
+    challenges: dict[str, Challenge] = field(default_factory=dict)
     url: str = ""
-    declines: Counter[str] = field(default_factory=Counter)
+    confirmations: Counter[str] = field(default_factory=Counter)
     busy: set[str] = field(default_factory=set)
     clock_offset: float = 0.0
     request: dict[str, str | None] = field(default_factory=lambda: dict(NO_REQUEST))

@@ -22,6 +22,7 @@ from tests.sandbox import serving, visit
 
 DAY = timedelta(days=1)
 MINUTES = timedelta(minutes=20)
+ACCOUNT = "https://shop.example/account"
 
 
 @dataclass
@@ -373,12 +374,17 @@ def _ask(shop: Shop, asks: Asks, **more: str) -> dict[str, Any]:
     return shop.world.ask(CustomerRequest(asks=asks, **asked), shop.now)
 
 
+def _challenge(shop: Shop) -> str:
+    """Return the address of the bank's page to which the customer is sent."""
+    return str(_ask(shop, Asks.CONFIRM_ON_SESSION, return_url=ACCOUNT)["url"])
+
+
 def test_a_declined_customer_saves_a_new_card_at_the_gateways_page(shop: Shop) -> None:
     """A customer whose card was declined saves a new card at the gateway's page: the card is set, pays the past due
     period at once, and pays once, although the customer comes back twice."""
     shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_chargeDeclinedInsufficientFunds")
     assert shop.run("first") == "PaymentDeclined"
-    page = str(_ask(shop, Asks.OPEN_CARD_PAGE, return_url="https://shop.example/account")["url"])
+    page = str(_ask(shop, Asks.OPEN_CARD_PAGE, return_url=ACCOUNT)["url"])
     session = visit(page, "save", card="pm_card_mastercard").to.rpartition("session=")[2]
     outcomes = [_ask(shop, Asks.TAKE_CARD, session=session)["outcome"] for _ in range(2)]
     assert outcomes == ["card_taken", "nothing_to_do"]
@@ -393,18 +399,47 @@ def test_a_customer_confirms_at_the_banks_page(shop: Shop, refusals: int) -> Non
     shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_authenticationRequired")
     assert shop.run("first") == "PaymentDeclined"
 
-    def bank() -> str:
-        return str(_ask(shop, Asks.CONFIRM_ON_SESSION, return_url="https://shop.example/account")["url"])
-
     for _ in range(refusals):
-        assert "redirect_status=failed" in visit(bank(), "refuse").to
+        assert "redirect_status=failed" in visit(_challenge(shop), "refuse").to
         assert shop.run("asked", timedelta(seconds=1)) == "PaymentDeclined"
-    assert bank() == bank(), "an open challenge goes on"
-    assert "redirect_status=succeeded" in visit(bank(), "accept").to
+    assert _challenge(shop) == _challenge(shop), "an open challenge goes on"
+    assert "redirect_status=succeeded" in visit(_challenge(shop), "accept").to
     assert _ask(shop, Asks.CONFIRM_ON_SESSION, return_url="https://shop.example")["reason"] == "paid_already"
     assert shop.run("queue", timedelta(seconds=1)) == "Success"
     assert (shop.item()["status"], len(shop.charges())) == ("done", 1)
     assert len(shop.client.v1.payment_intents.list().data) == 1
+
+
+def test_a_customer_who_refused_too_often_at_the_bank_can_confirm_a_further_payment(shop: Shop) -> None:
+    """After too many refusals at the bank's page, the gateway cancels the payment by itself. The customer is told that
+    nothing is to be confirmed; the next dunning date asks again, with a second payment, which is charged once."""
+    shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_authenticationRequired")
+    assert shop.run("first") == "PaymentDeclined"
+    for n in range(9):
+        visit(_challenge(shop), "refuse")
+        shop.run(f"event-{n}", timedelta(seconds=1))
+    (first,) = shop.client.v1.payment_intents.list().data
+    assert (first.status, first.cancellation_reason) == ("canceled", "automatic")
+    assert _ask(shop, Asks.CONFIRM_ON_SESSION, return_url=ACCOUNT)["reason"] == "nothing_to_confirm"
+    for n in range(3):
+        shop.run(f"dunned-{n}", DAY)
+    assert shop.item()["status"] == "action_required"
+    assert "redirect_status=succeeded" in visit(_challenge(shop), "accept").to
+    assert shop.run("queue", timedelta(seconds=1)) == "Success"
+    assert (shop.item()["status"], shop.world.row()["status"], len(shop.charges())) == ("done", "active", 1)
+    assert shop.charges()[0]["payment_intent"] != first.id
+
+
+def test_a_challenge_whose_time_is_over_is_begun_anew(shop: Shop) -> None:
+    """The bank's page asks for an hour. Afterwards the customer gets a page that asks, and pays once."""
+    shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_authenticationRequired")
+    shop.run("first")
+    over = _challenge(shop)
+    shop.run("later", timedelta(hours=1, seconds=1))
+    assert visit(over, "accept").to == ""
+    assert "redirect_status=succeeded" in visit(_challenge(shop), "accept").to
+    assert shop.run("queue", timedelta(seconds=1)) == "Success"
+    assert (shop.item()["status"], len(shop.charges())) == ("done", 1)
 
 
 def test_an_abandoned_challenge_a_new_card_and_the_last_day(shop: Shop) -> None:
@@ -412,7 +447,7 @@ def test_an_abandoned_challenge_a_new_card_and_the_last_day(shop: Shop) -> None:
     the payment is canceled, and the abandoned page takes no answer."""
     shop.sandbox.sandbox.change_card(shop.world.row()["payment_method"], "pm_card_authenticationRequired")
     shop.run("first")
-    url = str(_ask(shop, Asks.CONFIRM_ON_SESSION, return_url="https://shop.example/account")["url"])
+    url = _challenge(shop)
     visit(url, "abandon")
     shop.world.edit(payment_method=shop.card("chargeCustomerFail"))
     shop.run("new card", MINUTES)

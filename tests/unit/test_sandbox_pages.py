@@ -264,6 +264,35 @@ def test_a_challenge_is_over_once_the_payment_has_moved_on(
     assert len(gateway.sandbox.charges(payment_intent=challenged.id)) == (since == "paid with another card")
 
 
+def test_a_challenge_ends_after_an_hour(v1: Any, challenged: Any, gateway: Gateway) -> None:
+    """After an hour the bank's page takes no answer, and the payment still waits: a further confirmation leads to a
+    page that asks."""
+    gateway.sandbox.set_clock(gateway.sandbox.clock() + 3601)
+    assert visit(_at_the_bank(challenged), "accept").to == ""
+    assert v1.payment_intents.retrieve(challenged.id).status == "requires_action"
+    anew = _confirmed(v1, challenged.id, challenged.payment_method)
+    assert _told(visit(_at_the_bank(anew), "accept"))["redirect_status"] == "succeeded"
+
+
+@pytest.mark.parametrize("act", ["refuse", "abandon"])
+def test_after_ten_confirmations_at_the_bank_the_payment_is_canceled_by_the_gateway(
+    v1: Any, challenged: Any, act: str
+) -> None:
+    """A confirmation that fails at the bank's page counts, and so does a confirmation without an answer: the tenth
+    refusal, or the eleventh confirmation, cancels the payment as `automatic`."""
+    intent = challenged
+    for _ in range(8):  # the payment was confirmed twice before, off session and on session
+        visit(_at_the_bank(intent), act)
+        intent = _confirmed(v1, challenged.id, challenged.payment_method)
+    assert intent.status == "requires_action"
+    visit(_at_the_bank(intent), act)
+    if act == "abandon":
+        v1.payment_intents.confirm(challenged.id, {"payment_method": challenged.payment_method, "return_url": BACK})
+    after = v1.payment_intents.retrieve(challenged.id)
+    assert (after.status, after.cancellation_reason, after.next_action) == ("canceled", "automatic", None)
+    assert events(v1, challenged.id)[-1] == "payment_intent.canceled"
+
+
 def test_an_authenticated_payment_may_still_be_declined(v1: Any, customer: str) -> None:
     """The bank may decline a payment that the customer has confirmed: the browser comes back with the result failed."""
     waiting = _challenged(v1, customer, "pm_card_threeDSecureRequiredChargeDeclined")
