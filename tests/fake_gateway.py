@@ -37,10 +37,14 @@ type Event = dict[str, Any]
 
 _NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MOST_ATTEMPTS = 10
-"""The number of declined confirmations after which the gateway cancels a payment (Stripe's own number varies)."""
+"""The number of confirmations after which the gateway cancels a payment that fails (Stripe's own number varies)."""
 
 _WITH_THE_BANK = (PaymentState.PROCESSING, PaymentState.UNKNOWN)
 _NO_FUNDS = Failure("", "card_declined", "insufficient_funds", "try_again_later")
+
+
+def _lapsed(payment: Payment) -> Payment:
+    return replace(payment, state=PaymentState.CANCELED, lapsed=True, challenge=None)
 
 
 @dataclass
@@ -120,6 +124,10 @@ class FakeGateway:
                 if unusable is not None:
                     failure = Failure(f"{unusable}/{payment_method}", unusable, None, None, self._request_id())
                     return replace(payment, state=PaymentState.DECLINED, failure=failure)
+                if self._is_tried_too_often(payment_id):  # the last confirmation still waits for an answer
+                    self.payments[payment_id] = _lapsed(payment)
+                    self._tell("payment_intent.canceled", payment_id)
+                    return self.payments[payment_id]
                 self.attempts.append((payment_id, payment_method))
                 payment = replace(payment, challenge=None)
                 if operation == "confirm_on_session" and payment_method in ("pm_3ds", "pm_3ds_too"):
@@ -383,9 +391,9 @@ class FakeGateway:
         failure = Failure(
             "payment_intent_authentication_failure/pm_3ds", "payment_intent_authentication_failure", None, None
         )
-        failed = replace(self.payments[payment_id], state=PaymentState.DECLINED, failure=failure, challenge=None)
-        self.payments[payment_id] = failed
-        self._tell("payment_intent.payment_failed", payment_id)
+        failed = replace(self.payments[payment_id], challenge=None)
+        self.payments[payment_id] = self._failed(failed, failure)
+        self._tell_of_attempt(payment_id)
 
     def _challenged(self, payment: Payment, card: str) -> Payment:
         """Open a challenge at a new address. The error of the earlier attempt is cleared."""
@@ -473,20 +481,26 @@ class FakeGateway:
             failure = replace(
                 self.declines.get(card, _NO_FUNDS), id=f"ch_{self._next_number()}", request_id=self._request_id()
             )
-            declined = [tried for tried, _ in self.attempts].count(payment.id)
-            if declined >= MOST_ATTEMPTS:
-                return replace(payment, state=PaymentState.CANCELED, failure=failure, lapsed=True)
-            asks = "authentication_required" in (failure.code, failure.decline_code)
-            return replace(
-                payment, state=PaymentState.ACTION_REQUIRED if asks else PaymentState.DECLINED, failure=failure
-            )
+            return self._failed(payment, failure)
         if card.startswith("pm_3ds"):
             failure = Failure(
                 f"authentication_required/{card}", "authentication_required", "authentication_required", None
             )
-            return replace(payment, state=PaymentState.ACTION_REQUIRED, failure=failure)
+            return self._failed(payment, failure)
         self.succeed(payment.id)
         return self.payments[payment.id]
+
+    def _failed(self, payment: Payment, failure: Failure) -> Payment:
+        """Return the payment after a failed confirmation. After too many confirmations, the gateway cancels the
+        payment by itself."""
+        payment = replace(payment, failure=failure)
+        if self._is_tried_too_often(payment.id):
+            return _lapsed(payment)
+        asks = "authentication_required" in (failure.code, failure.decline_code)
+        return replace(payment, state=PaymentState.ACTION_REQUIRED if asks else PaymentState.DECLINED)
+
+    def _is_tried_too_often(self, payment_id: str) -> bool:
+        return [tried for tried, _ in self.attempts].count(payment_id) >= MOST_ATTEMPTS
 
     def _unusable(self, payment_id: str, card: str) -> str | None:
         """Return the reason why the gateway does not even try this card for the payment's customer, or None."""

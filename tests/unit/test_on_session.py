@@ -19,6 +19,7 @@ from renewals.domain.transitions import Action
 from renewals.ledger.asked_by import AskedBy
 from tests.cuts import Cut
 from tests.door import Door, forget_secrets
+from tests.fake_gateway import MOST_ATTEMPTS
 from tests.fakes import DUE, LATER, NOON, World
 
 BACK = "https://shop.example/account/back"
@@ -141,6 +142,28 @@ def test_a_challenge_of_more_than_an_hour_is_begun_anew() -> None:
     events(shop)
     assert item(shop)["status"] == "done"
     expect_truth(shop)
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["refused at the bank", "left open at the bank"])
+def test_after_too_many_challenges_a_further_payment_is_confirmed(answers: bool) -> None:
+    """The gateway cancels a payment that was confirmed too often, also if no answer of the customer came. The customer
+    then has nothing to confirm, until the next dunning date asks with a second payment, which is charged once."""
+    shop = asked()
+    for hours in range(MOST_ATTEMPTS + (not answers)):
+        told = confirm(shop, THEN + 2 * hours * HOUR)
+        if answers and "url" in told:
+            shop.gateway.at_the_bank(told["url"], accepts=False)
+            events(shop)
+    assert told["reason"] == "nothing_to_confirm"
+    (first,) = shop.gateway.payments.values()
+    assert (first.state, first.lapsed) == (PaymentState.CANCELED, True)
+    for day in range(2, 5):
+        shop.run(f"sweep-{day}", THEN + timedelta(days=day))
+    assert shop.gateway.at_the_bank(confirm(shop, THEN + timedelta(days=4, hours=1))["url"])
+    shop.run("paid", THEN + timedelta(days=4, hours=2))
+    assert (item(shop)["status"], shop.row()["status"], len(shop.gateway.charges)) == ("done", "active", 1)
+    assert item(shop)["payment_id"] != first.id
+    assert (len(shop.receipts()), shop.mail_kinds().count("receipt")) == (1, 1)
 
 
 def test_a_customer_who_refused_is_not_charged_without_a_word() -> None:
