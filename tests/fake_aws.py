@@ -200,7 +200,8 @@ def look_up(item: Any, parts: list[str], absent: Any = None) -> Any:
 
 @dataclass
 class FakeDynamoDB:
-    """Tables of items by their two keys. keys: table to the name of its range key.
+    """Tables of items by their two keys. keys: table to the name of its range key. hash_keys: table to the name of its
+    only key, for tables without a range key.
 
     A transaction holds all its items until the end, also items only checked. A concurrent write of a held item is
     refused: a transaction as TransactionCanceledException with reason TransactionConflict, a plain write as
@@ -211,8 +212,8 @@ class FakeDynamoDB:
     transaction, by table and keys, with the number of next writes that meet the transaction; for tests with a single
     thread. trouble: errors to raise at the next writes, in order. answers_lost: the client repeats every update, as
     after a lost answer. unanswered: the number of keys left out of the answer, for every next batch in turn. indexes:
-    name to hash and range key. An item without both keys is not in the index. stream: table, old and new image of every
-    write from now on, in the order of the writes; None while no stream is read.
+    name to hash and range key. An item without both keys, or whose hash key is no text, is not in the index. stream:
+    table, old and new image of every write from now on, in the order of the writes; None while no stream is read.
     """
 
     keys: dict[str, str]
@@ -224,6 +225,7 @@ class FakeDynamoDB:
     unanswered: list[int] = field(default_factory=list)
     holds: float = 0.004
     stream: list[tuple[str, Item | None, Item | None]] | None = None
+    hash_keys: dict[str, str] = field(default_factory=dict)
     busy: dict[Place, int] = field(default_factory=dict)
     _held: set[Place] = field(default_factory=set)
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -322,7 +324,7 @@ class FakeDynamoDB:
             hash_key, range_key = self.indexes[index]
             made: dict[str, list[Item]] = {}
             for item in self.items(table).values():
-                if hash_key in item and range_key in item:
+                if isinstance(item.get(hash_key), str) and range_key in item:
                     made.setdefault(item[hash_key], []).append(item)
             for items in made.values():
                 items.sort(key=lambda item: (item[range_key], *self._key(table, item)))
@@ -434,6 +436,8 @@ class FakeDynamoDB:
         self._indexed.clear()
 
     def _key(self, table: str, item: Item) -> tuple[str, str]:
+        if table in self.hash_keys:
+            return item[self.hash_keys[table]], ""
         return item["subscription_id"], item[self.keys[table]]
 
     def _place(self, body: Item) -> Place:
@@ -457,7 +461,8 @@ class FakeDynamoDB:
     def _apply(self, body: Item, old: Item) -> Item:
         item: Item = _copied(old) or plain(body["Key"])
         names, values = body["ExpressionAttributeNames"], plain(body["ExpressionAttributeValues"])
-        sets, _, removes = f" {body['UpdateExpression']}".partition(" REMOVE ")
+        expression, _, adds = f" {body['UpdateExpression']}".partition(" ADD ")
+        sets, _, removes = expression.partition(" REMOVE ")
         for term in filter(None, sets.removeprefix(" SET ").split(", ")):
             target, value = term.split(" = ")
             *parents, last = path(target, names)
@@ -465,6 +470,11 @@ class FakeDynamoDB:
         for target in filter(None, removes.split(", ")):
             *parents, last = path(target, names)
             look_up(item, parents).pop(last, None)
+        for term in filter(None, adds.split(", ")):
+            target, value = term.split(" ")
+            *parents, last = path(target, names)
+            place = look_up(item, parents)
+            place[last] = place.get(last, 0) + values[value]
         self._put(body["TableName"], item)
         return item
 
@@ -544,7 +554,7 @@ class Message:
     receipt: str = ""
 
 
-_KEYS_ONLY = {"payment-method-index"}
+_KEYS_ONLY = {"payment-method-index", "mail-address-index"}
 """The indexes whose items hold nothing but keys."""
 
 

@@ -80,6 +80,7 @@ INDEXES = {
     "charged-on-index": ("charged_on", "charged_at"),
     "customer-index": ("customer_id", "subscription_id"),
     "payment-method-index": ("payment_method", "subscription_id"),
+    "mail-address-index": ("customer_email", "subscription_id"),
 }
 
 
@@ -104,7 +105,7 @@ class World:
         self.confirmations = ",".join(CONFIRMATIONS)
         self.gateway = FakeGateway(self.cuts)
         keys = {"subscriptions": "customer_id", "renewals": "renewal_date", "changes": "change"}
-        self.dynamodb = self.database(keys, self.cuts.around, INDEXES)
+        self.dynamodb = self.database(keys, self.cuts.around, INDEXES, hash_keys={"counters": "counter"})
         self.s3 = FakeS3(self.cuts.around)
         self.ses = FakeSES(self.cuts.around)
         client: Any = self.dynamodb

@@ -247,9 +247,18 @@ DIFFERENCES: dict[tuple[str, str], tuple[Json, str]] = {
                 ],
                 "Projection": {"ProjectionType": "KEYS_ONLY"},
             },
+            {
+                "IndexName": "mail-address-index",
+                "KeySchema": [
+                    {"AttributeName": "customer_email", "KeyType": "HASH"},
+                    {"AttributeName": "subscription_id", "KeyType": "RANGE"},
+                ],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            },
         ],
         "a range key lets DynamoDB split a busy date, whose writes would all meet one partition's limit; the API lists "
-        "the subscriptions of a customer; the gateway's event of a detached card names the card alone",
+        "the subscriptions of a customer; the gateway's event of a detached card names the card alone; a customer "
+        "without a link has nothing but the mail address",
     ),
     ("Subscriptions", "AttributeDefinitions"): (
         [
@@ -257,8 +266,9 @@ DIFFERENCES: dict[tuple[str, str], tuple[Json, str]] = {
             {"AttributeName": "customer_id", "AttributeType": "S"},
             {"AttributeName": "renewal_date", "AttributeType": "S"},
             {"AttributeName": "payment_method", "AttributeType": "S"},
+            {"AttributeName": "customer_email", "AttributeType": "S"},
         ],
-        "an index leads from a card to its subscriptions",
+        "indexes lead from a card and from a mail address to the subscriptions",
     ),
     ("SubscriptionApiprodStage", "MethodSettings"): (
         [
@@ -481,7 +491,7 @@ def test_the_changes() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *of_type("AWS::DynamoDB::Table"),
+        *sorted(of_type("AWS::DynamoDB::Table").keys() - {"Counters"}),
         *of_type("AWS::S3::Bucket"),
         *of_type("AWS::S3::BucketPolicy"),
         *of_type("AWS::SecretsManager::Secret"),
@@ -494,6 +504,34 @@ def test_what_outlives_the_stack(name: str) -> None:
     """Data, secrets, API Gateway's logging role and the sender's identity outlive the stack; a failed creation of the
     stack still removes them."""
     assert {key: resources()[name].get(key) for key in RETAINED} == RETAINED
+
+
+def test_the_counters_are_soon_forgotten() -> None:
+    """The counts of sources on the internet are deleted after their `expires_at`, stand in no stream and no backup, and
+    are deleted with the stack."""
+    table = properties("Counters")
+    assert (table["BillingMode"], table["SSESpecification"]) == ("PAY_PER_REQUEST", {"SSEEnabled": True})
+    assert table["KeySchema"] == [{"AttributeName": "counter", "KeyType": "HASH"}]
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert "StreamSpecification" not in table
+    assert "PointInTimeRecoverySpecification" not in table
+    assert {resources()["Counters"][name] for name in RETAINED} == {"Delete"}
+
+
+def test_each_update_from_an_earlier_version_adds_one_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DynamoDB takes one new index in an update. Without the index on the mail address, the subscriptions table is the
+    table of the earlier update; the parameter then adds this index alone, with its attribute."""
+    with_index = properties("Subscriptions")
+    monkeypatch.setitem(GIVEN, "MailAddressIndex", "absent")
+    resources.cache_clear()
+    try:
+        without = properties("Subscriptions")
+    finally:
+        resources.cache_clear()
+    for setting in ("GlobalSecondaryIndexes", "AttributeDefinitions"):
+        [added] = [each for each in with_index[setting] if each not in without[setting]]
+        assert [each for each in with_index[setting] if each != added] == without[setting]
+        assert "customer_email" in json.dumps(added)
 
 
 def test_the_signing_secret_is_valid_base64() -> None:

@@ -1,6 +1,8 @@
-"""Mail addresses: check whether SES can deliver mail to an address, and mask an address for strangers. Pure."""
+"""Mail addresses: check whether SES can deliver mail to an address, list the spellings of an address that a customer
+typed, and mask an address for strangers. Pure."""
 
 import re
+import unicodedata
 
 from renewals.domain.errors import RenewalError
 
@@ -14,6 +16,9 @@ _DOMAIN = re.compile(
 # IDNA 2008 keeps these characters. IDNA 2003, which Python implements, replaces or drops them. One address can
 # therefore lead to two domains, and the domains may belong to different owners.
 _READ_OTHERWISE = frozenset("ßς\u200c\u200d")
+
+LONGEST = 320
+"""In characters: 64 before the @, and 255 behind."""
 
 _WITHIN_TEXT = re.compile(r"[^\s<>(),:;]+@[^\s<>(),:;]+")
 
@@ -38,6 +43,35 @@ def deliverable(address: str) -> str:
     if len(domain) > 253 or not _DOMAIN.fullmatch(domain):
         raise BadAddress("customer_email has an invalid domain")
     return f"{local}@{domain}"
+
+
+def spellings(typed: str) -> tuple[str, ...]:
+    """Return the spellings under which a typed address may stand on file, at most twelve; none if the text is no
+    address that SES delivers to.
+
+    Telephones begin an address with a capital letter and end the address with a blank, and a text that was copied may
+    hold invisible characters. Mail systems take the domain in any case, in letters or in ASCII (IDNA), and nearly all
+    mail systems take the part before the @ in any case.
+    """
+    plain = "".join(each for each in unicodedata.normalize("NFC", typed.strip()) if each.isprintable())
+    if len(plain) > LONGEST:
+        return ()
+    try:
+        in_ascii = deliverable(plain).rpartition("@")[2].lower()
+    except BadAddress:
+        return ()
+    local, _, domain = plain.rpartition("@")
+    locals_ = (local, local.lower(), local[:1].upper() + local[1:].lower())
+    domains = (domain, domain.lower(), in_ascii, _in_letters(in_ascii))
+    return tuple(dict.fromkeys(f"{name}@{of}" for of in domains for name in locals_))
+
+
+def _in_letters(domain: str) -> str:
+    """Return a domain in ASCII with the letters that its labels stand for; unchanged if a label stands for none."""
+    try:
+        return domain.encode("ascii").decode("idna")
+    except UnicodeError:
+        return domain
 
 
 def masked(address: str) -> str:
