@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import wraps
 
 from renewals.domain import disputes, pauses, refunds, reminders, subscription, transitions
-from renewals.domain.changes import CUSTOMER, Change, ChangeKind
+from renewals.domain.changes import CUSTOMER, ChangeKind
 from renewals.domain.declines import is_hard
 from renewals.domain.dunning import Dunning
 from renewals.domain.errors import BadRow
@@ -209,7 +209,9 @@ def resumption_of(register: Register, row: Row, today: date) -> Mapping[str, str
 def _end_before_cancellation(register: Register, row: Row) -> Mapping[str, str] | None:
     """Return the `cancel_at` that the customer's own cancellation has replaced, empty without one; None if the row's
     end was set by somebody else, or nobody knows by whom, or a payment was charged back since."""
-    changes = _changes(register, row)
+    changes, unreadable = register.changes.readable(text(row, "subscription_id"))
+    if unreadable:
+        return None
     last = max((each for each in changes if "cancel_at" in each.details), key=lambda each: each.at, default=None)
     if last is None or (last.by, last.what) != (CUSTOMER, ChangeKind.ENDING):
         return None
@@ -230,18 +232,21 @@ def _is_charged_back(register: Register, row: Row, since: datetime) -> bool:
 
 
 def resumed_since(register: Register, row: Row, since: datetime) -> int:
-    """Return how often the customer has resumed the subscription since a moment."""
-    resumed = (each for each in _changes(register, row) if (each.by, each.what) == (CUSTOMER, ChangeKind.RESUMED))
-    return sum(each.at > since for each in resumed)
+    """Return how often the customer may have resumed the subscription since a moment.
+
+    A record that was written by hand and cannot be read counts as a resumption, unless its key tells an earlier time.
+    """
+    changes, unreadable = register.changes.readable(text(row, "subscription_id"))
+    resumed = (each for each in changes if (each.by, each.what) == (CUSTOMER, ChangeKind.RESUMED))
+    return sum(each.at > since for each in resumed) + sum(_may_be_since(key, since) for key in unreadable)
 
 
-def _changes(register: Register, row: Row) -> list[Change]:
-    """Return the latest changes of the subscription; none if a record cannot be read."""
+def _may_be_since(key: str, since: datetime) -> bool:
+    """Whether the record of a change under this key may have been written since a moment."""
     try:
-        changes, _ = register.changes.latest(text(row, "subscription_id"))
-    except _UNREADABLE:
-        return []
-    return changes
+        return datetime.fromisoformat(key.partition("/")[0]) > since
+    except (TypeError, ValueError):  # no time, or a time without its zone
+        return True
 
 
 @reading

@@ -204,6 +204,33 @@ def test_a_subscription_is_resumed_five_times_a_day(visitor: Visitor, shop: Worl
     assert visitor.press("resume").status == 303
 
 
+@pytest.mark.parametrize(
+    ("key", "left"),
+    [("2026-01-31T12:00:00+00:00/ab12", 2), ("by hand", 2), ("2026-01-31T12:00:00/ab12", 2),
+     ("2026-01-20T12:00:00+00:00/ab12", 5)],
+)  # fmt: skip
+def test_records_that_cannot_be_read_do_not_lift_the_limit(visitor: Visitor, shop: World, key: str, left: int) -> None:
+    """Three records of changes that somebody wrote by hand count as three resumptions of today, unless their keys tell
+    an earlier day."""
+    for n in range(3):
+        shop.dynamodb.put("changes", {"subscription_id": "sub_1", "change": f"{key}{n}", "what": "by hand"})
+    shop.edit(status="paused")
+    visitor.sign_in()
+    for _ in range(left):
+        assert visitor.press("resume").status == 303
+        shop.edit(status="paused")
+    assert visitor.press("resume").status == 429
+
+
+def test_an_end_stands_if_a_record_of_a_change_cannot_be_read(visitor: Visitor, shop: World) -> None:
+    """While a record of a change cannot be read, nobody knows who has set the end: the customer may not take the end
+    back."""
+    visitor.sign_in()
+    assert visitor.press("cancel").status == 303
+    shop.dynamodb.put("changes", {"subscription_id": "sub_1", "change": "by hand", "what": "by hand"})
+    assert 'href="resume"' not in visitor.get("overview").html
+
+
 def test_a_queue_that_fails_does_not_fail_the_change(visitor: Visitor, shop: World) -> None:
     """If the queue does not take the work, the change stands all the same; the next sweep finds the work."""
     shop.edit(status="unpaid", renewal_date="2026-01-31")

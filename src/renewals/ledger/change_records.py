@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from renewals.domain.changes import CONFIRMABLE, Change, ChangeKind, change_from
-from renewals.domain.item_values import storable, text
+from renewals.domain.item_values import Item, storable, text
 from renewals.domain.row_attributes import without_personal_data
 from renewals.ledger.asked_by import AskedBy
 from renewals.runtime import dynamodb
@@ -35,7 +35,22 @@ class ChangeRecords:
 
     def latest(self, subscription_id: str) -> tuple[list[Change], bool]:
         """Return the latest changes, at most 250, and whether the list is complete. Even an incomplete list has the
-        creation, whose key sorts after every time."""
+        creation, whose key sorts after every time. Raises KeyError, TypeError or ValueError for a record that was
+        written by hand and cannot be read."""
+        items, complete = self._latest(subscription_id)
+        return [change_from(item) for item in items], complete
+
+    def readable(self, subscription_id: str) -> tuple[list[Change], list[str]]:
+        """Return those of the latest changes that can be read, and the keys of the records that cannot be read."""
+        changes, unreadable = list[Change](), list[str]()
+        for item in self._latest(subscription_id)[0]:
+            try:
+                changes.append(change_from(item))
+            except (KeyError, TypeError, ValueError):
+                unreadable.append(str(item["change"]))
+        return changes, unreadable
+
+    def _latest(self, subscription_id: str) -> tuple[list[Item], bool]:
         page = self._client.query(
             TableName=self._table,
             KeyConditionExpression="subscription_id = :id",
@@ -44,7 +59,7 @@ class ChangeRecords:
             Limit=_MOST_TOLD,
             ConsistentRead=True,
         )
-        return [change_from(dynamodb.plain(item)) for item in page["Items"]], "LastEvaluatedKey" not in page
+        return [dynamodb.plain(item) for item in page["Items"]], "LastEvaluatedKey" not in page
 
     def created(self, subscription_ids: Iterable[str]) -> set[str]:
         """Return the ids under which a subscription was ever created, even if people have deleted the row since.
