@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from functools import wraps
+from functools import cache, wraps
 
 from renewals.domain import disputes, pauses, refunds, reminders, subscription, transitions
 from renewals.domain.changes import CUSTOMER, ChangeKind
@@ -32,6 +32,9 @@ from renewals.ledger.steps import Row
 
 _UNREADABLE = (KeyError, TypeError, ValueError)
 """The errors of an item of the ledger, or of a record, that somebody wrote by hand."""
+
+type _Reader = Callable[[], History]
+"""Returns the periods of the row's customer. Raises BadRow if an item of the ledger cannot be read."""
 
 _RECEIPTS_FROM_PERIODS = 24
 _PAGE = 200
@@ -135,22 +138,23 @@ class Seen:
 
 
 def look(register: Register, row: Row, today: date, dunning: Dunning) -> Seen:
-    """Look at a subscription."""
+    """Look at a subscription. The history is read once."""
+    read = cache(lambda: _history(register, row))
     try:
-        history = _history(register, row)
+        history = read()
     except BadRow:
         history = History()
     settling = _settling(history)
     owes = subscription.status_of(row) is SubscriptionStatus.PAST_DUE
     refused = history.unsettled if settling is None and owes else None
     checked = _checked(row)
-    can_cancel = _can_cancel(register, row, today)
+    can_cancel = _can_cancel(register, row, today, read)
     return Seen(
         row=row,
         today=today,
         state=_state(row, today, refused, can_cancel=can_cancel),
         checked=checked,
-        charge=_next_charge(register, row, today) if checked else None,
+        charge=_next_charge(register, row, today, read) if checked else None,
         settling=settling,
         refused=refused,
         may_be_paid=_may_be_paid(history),
@@ -159,7 +163,7 @@ def look(register: Register, row: Row, today: date, dunning: Dunning) -> Seen:
         card=reminders.known_card(checked) if checked else None,
         paid_until=history.paid_until,
         can_cancel=can_cancel,
-        can_resume=resumption_of(register, row, today) is not None,
+        can_resume=_resumption(register, row, today, read) is not None,
     )
 
 
@@ -200,13 +204,17 @@ def resumption_of(register: Register, row: Row, today: date) -> Mapping[str, str
     customer's own end stands too if a chargeback came later: the chargeback has set no end, because one was set. If
     the customer's cancellation has brought an earlier set end forward, the resumption sets that end again.
     """
+    return _resumption(register, row, today, lambda: _history(register, row))
+
+
+def _resumption(register: Register, row: Row, today: date, read: _Reader) -> Mapping[str, str] | None:
     standing = transitions.state(row, today)
     if standing is Standing.ENDING:
-        return _end_before_cancellation(register, row)
+        return _end_before_cancellation(register, row, read)
     return {} if standing in (Standing.PAUSED, Standing.UNPAID) else None
 
 
-def _end_before_cancellation(register: Register, row: Row) -> Mapping[str, str] | None:
+def _end_before_cancellation(register: Register, row: Row, read: _Reader) -> Mapping[str, str] | None:
     """Return the `cancel_at` that the customer's own cancellation has replaced, empty without one; None if the row's
     end was set by somebody else, or nobody knows by whom, or a payment was charged back since."""
     changes, unreadable = register.changes.readable(text(row, "subscription_id"))
@@ -216,16 +224,15 @@ def _end_before_cancellation(register: Register, row: Row) -> Mapping[str, str] 
     if last is None or (last.by, last.what) != (CUSTOMER, ChangeKind.ENDING):
         return None
     before, end = last.details["cancel_at"]
-    if end != row["cancel_at"] or _is_charged_back(register, row, last.at):
+    if end != row["cancel_at"] or _is_charged_back(read, last.at):
         return None
     return {"cancel_at": before} if isinstance(before, str) else {}
 
 
-def _is_charged_back(register: Register, row: Row, since: datetime) -> bool:
+def _is_charged_back(read: _Reader, since: datetime) -> bool:
     """Whether a bank has charged a payment back since a moment. A ledger that cannot be read counts as such."""
     try:
-        periods = _history(register, row)
-        records = [record for period in periods for record in (period.disputes or {}).values()]
+        records = [record for period in read() for record in (period.disputes or {}).values()]
         return any(disputes.is_charged_back_since(record, since) for record in records)
     except (BadRow, *_UNREADABLE):
         return True
@@ -249,27 +256,31 @@ def _may_be_since(key: str, since: datetime) -> bool:
         return True
 
 
-@reading
 def cancellation_of(register: Register, row: Row, today: date) -> tuple[Action, date] | None:
     """Return the way in which a customer cancels, and the day on which the subscription then ends; None if there is
     nothing to cancel. Raises BadRow.
 
     An active subscription ends with its period, also if a later end is set already; every other subscription ends now.
     """
+    return _cancellation(register, row, today, lambda: _history(register, row))
+
+
+@reading
+def _cancellation(register: Register, row: Row, today: date, read: _Reader) -> tuple[Action, date] | None:
     standing = transitions.state(row, today)
     if standing in (None, Standing.CANCELED, Standing.ENDED):
         return None
     if standing not in (Standing.ACTIVE, Standing.ENDING) or subscription.renewal_date_of(row) is None:
         return Action.CANCEL_NOW, today
-    ends_on = subscription.day({"cancel_at": register.end_of_period(row, today)}, "cancel_at")
+    ends_on = subscription.day({"cancel_at": register.end_of_period(row, today, read())}, "cancel_at")
     if standing is Standing.ENDING and str(row["cancel_at"]) <= ends_on.isoformat():
         return None
     return Action.CANCEL_AT_PERIOD_END, ends_on
 
 
-def _can_cancel(register: Register, row: Row, today: date) -> bool:
+def _can_cancel(register: Register, row: Row, today: date, read: _Reader) -> bool:
     try:
-        return cancellation_of(register, row, today) is not None
+        return _cancellation(register, row, today, read) is not None
     except BadRow:  # the page of the cancellation asks the customer to write to the seller
         return True
 
@@ -328,13 +339,13 @@ def _checked(row: Row) -> Subscription | None:
 
 
 @reading
-def _first_charge(register: Register, row: Row, today: date) -> NextCharge | None:
-    return next(iter(forecast.next_charges(register.ledger, row, today, 1).charges), None)
+def _first_charge(register: Register, row: Row, today: date, read: _Reader) -> NextCharge | None:
+    return next(iter(forecast.next_charges(register.ledger, row, today, 1, read()).charges), None)
 
 
-def _next_charge(register: Register, row: Row, today: date) -> NextCharge | None:
+def _next_charge(register: Register, row: Row, today: date, read: _Reader) -> NextCharge | None:
     try:
-        return _first_charge(register, row, today)
+        return _first_charge(register, row, today, read)
     except BadRow:
         return None
 

@@ -48,6 +48,22 @@ def test_data_that_cannot_be_read_fails_no_page(visitor: Visitor, shop: World, s
     assert visitor.post("cancel", {"form": form, "expected": "x"}).status == 409
 
 
+@pytest.mark.parametrize(("state", "queries"), [("active", 3), ("ending", 4), ("paused", 4), ("unpaid", 3)])
+def test_the_overview_reads_the_history_once(visitor: Visitor, shop: World, state: str, queries: int) -> None:
+    """The overview reads the row, the latest periods and the receipts once each, and the changes only if an end is set.
+    For a paused subscription, the periods of the pause are read as well."""
+    shop.edit(renewal_date="2026-01-31")
+    shop.run()
+    visitor.sign_in()
+    if state == "ending":
+        assert visitor.press("cancel").status == 303
+    elif state != "active":
+        shop.edit(status=state)
+    before = shop.cuts.calls.count("dynamodb.Query")
+    assert visitor.get("overview").status == 200
+    assert shop.cuts.calls.count("dynamodb.Query") - before == queries
+
+
 def test_receipts_are_listed_with_their_links(visitor: Visitor, shop: World) -> None:
     """The overview lists the receipts of this customer, each with a link that opens the receipt."""
     shop.edit(renewal_date="2026-01-31")

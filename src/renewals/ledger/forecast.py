@@ -17,10 +17,14 @@ from renewals.ledger.table import Ledger
 _PAGE = 200
 
 
-def next_charges(ledger: Ledger, row: Row, today: date, count: int) -> Preview:
-    """Return the next `count` charges, as far as the charges can be told today. Raises BadRow."""
+def next_charges(ledger: Ledger, row: Row, today: date, count: int, history: History | None = None) -> Preview:
+    """Return the next `count` charges, as far as the charges can be told today. Raises BadRow.
+
+    history: the periods of the row's customer, if they were read already.
+    """
     checked = subscription.parse(row)
-    history = ledger.history(checked.subscription_id, checked.customer_id)
+    if history is None:
+        history = ledger.history(checked.subscription_id, checked.customer_id)
     checked = spans.past_what_is_paid(checked, history)
     refused = history.unsettled
     failed = _failed_with(checked, history)

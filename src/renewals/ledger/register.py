@@ -221,7 +221,7 @@ class Register:
         The end date in the answer holds, since the transaction fails if a charge begins in the meantime.
         """
         history = self._recent(row)
-        changes["cancel_at"] = end = self._end_of_period(row, today, history)
+        changes["cancel_at"] = end = self.end_of_period(row, today, history)
         if isinstance(row.get("cancel_at"), str) and str(row["cancel_at"]) <= str(end):
             raise transitions.not_allowed(Action.CANCEL_AT_PERIOD_END, Standing.ENDING)
         on = subscription.renewal_date_of(row)
@@ -229,11 +229,8 @@ class Register:
         still = self.ledger.stands_still(text(row, "subscription_id"), str(row.get("renewal_date")), standing)
         return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still])
 
-    def end_of_period(self, row: Row, today: date) -> Value:
+    def end_of_period(self, row: Row, today: date, history: History) -> Value:
         """Return the `cancel_at` that a cancellation at the end of the period would set now; see _end_with_period."""
-        return self._end_of_period(row, today, self._recent(row))
-
-    def _end_of_period(self, row: Row, today: date, history: History) -> Value:
         claimed = (r for r in history if r.status is Status.CLAIMED and not r.withdrawn)
         begun = next((r for r in claimed if why_withdrawn(r, row) is None), None)
         if begun is not None:
