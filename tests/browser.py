@@ -43,3 +43,20 @@ def resize(browser: Chrome, width: int) -> None:
     """Make the page as wide as a device with `width` CSS pixels; a device below 600 pixels is a phone."""
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def emulate(browser: Chrome, scheme: str) -> None:
+    """Show pages as on a device whose owner prefers light or dark colors. scheme: light or dark."""
+    prefers = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": prefers})
+
+
+def allow_scripts(browser: Chrome, *, allowed: bool) -> None:
+    """Let pages run scripts, or not. The tests' own scripts run either way, but without timers where pages may run
+    no scripts."""
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not allowed})
+
+
+def empty_page(browser: Chrome) -> None:
+    """Open a page without content, in the mode of today's standards, for a test that puts its own pages there."""
+    browser.get("data:text/html,<!doctype html>")

@@ -242,10 +242,11 @@ class Pages:
             return self.words.say("page.card_unknown")
         if card.is_detached:
             return self.words.say("page.card_detached")
+        name = self.words.card(card.name)
         if not card.expires:
-            return card.name
+            return name
         key = "page.card_expires_first" if seen.card_fails else "page.card_known"
-        return self.words.say(key, card=card.name, month=self.words.month(card.expires))
+        return self.words.say(key, card=name, month=self.words.month(card.expires))
 
     def _receipt(self, receipt: ListedReceipt) -> str:
         key = "page.receipt_refund" if receipt.name else "page.receipt"

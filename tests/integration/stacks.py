@@ -70,9 +70,9 @@ SHARES = {
             LOGS,
         )
     ),
-    # Outside production a subscription may have a test clock. The check and the pages of mails and console need no
-    # stack. The ceilings need only the built functions, on any stack, and come last, since they keep all cores busy
-    # while the other shares are done.
+    # Outside production a subscription may have a test clock. The check and the pages of mails, console and customers
+    # need no stack. The ceilings need only the built functions, on any stack, and come last, since they keep all cores
+    # busy while the other shares are done.
     "with test clocks": Share(
         (
             "test_own_subscription.py",
@@ -81,6 +81,7 @@ SHARES = {
             "test_check.py",
             "test_console_pages.py",
             "test_mail_pages.py",
+            "test_account_pages.py",
             "test_ceilings.py",
         ),
         ENVIRONMENT,

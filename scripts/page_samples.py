@@ -1,0 +1,174 @@
+"""The customer page in each of its states, with sample data, in any language. Nothing is read, charged or mailed.
+
+The pages come from the function's own code. The console's gallery, the pictures of docs/account.md and the tests in a
+browser show these samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+from http import HTTPStatus
+from typing import Any
+
+from customer_page import pages
+from customer_page.answers import PageAnswer
+from customer_page.looking import ListedReceipt, Seen, State
+from customer_page.pages import ChangeForm, Notice, Pages
+from renewals.domain.payment import GatewayCard
+from renewals.domain.preview import NextCharge
+from renewals.domain.renewal import Renewal, Status
+from renewals.domain.subscription import SubscriptionStatus, parse
+from renewals.domain.transitions import Action
+from renewals.language import words
+from scripts.ledger_page import sample, sample_row
+
+SELLER = "Example Ltd"
+_BACK = "overview"
+_TODAY, _END, _GIVES_UP = date(2026, 1, 10), date(2026, 2, 28), date(2026, 2, 7)
+_CARD = GatewayCard("pm_ok", "Visa ending in 4242", "2030-12")
+_RECEIPTS = "https://example.com/receipts/"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A page of the customer page. title: what the page shows, in English, for people who edit texts."""
+
+    name: str
+    title: str
+    answer: PageAnswer
+
+    @property
+    def html(self) -> str:
+        return self.answer.html
+
+
+def samples(locale: str, **changed: Any) -> Iterator[Sample]:
+    """Yield each page in the language of a locale. changed: attributes of the sample row that differ."""
+    shown = Pages(words(locale), SELLER)
+    row = sample_row() | {"locale": locale} | changed
+    yield Sample("link", "The page of a mailed link", shown.link(row, "token"))
+    for name, title, seen in _seen(row):
+        yield Sample(name, title, shown.overview(seen, _receipts() if name == "active" else [], "form", is_full=True))
+    looked_at = shown.overview(_overview(row, State.ACTIVE), _receipts(), "form", is_full=False)
+    yield Sample("see_only", "The overview, opened from a receipt", looked_at)
+    yield from _cancellations(shown, row)
+    yield from _resumptions(shown)
+    yield from _notices(shown)
+
+
+def _notices(shown: Pages) -> Iterator[Sample]:
+    found = {name.lower(): each for name, each in vars(pages).items() if isinstance(each, Notice)}
+    found["refused"] = pages.refused(HTTPStatus.FORBIDDEN)
+    found["trouble"] = pages.trouble(HTTPStatus.INTERNAL_SERVER_ERROR)
+    for name, each in found.items():
+        yield Sample(name, f"A notice: {name.replace('_', ' ')}", shown.notice(each, back=_BACK))
+
+
+def _seen(row: dict[str, Any]) -> Iterator[tuple[str, str, Seen]]:
+    """Yield the overview in each state, each with its name and title."""
+    for state in State:
+        yield state.value, f"The overview: {state.value.replace('_', ' ')}", _overview(row, state)
+    active = _overview(row, State.ACTIVE)
+    yield "settling", "The overview while a payment has no result yet", replace(active, settling=_renewal())
+    ending = replace(_overview(row, State.ENDING), can_resume=False)
+    yield "ending_for_good", "The overview after the seller has set an end", ending
+    past_due = _overview(row, State.PAST_DUE)
+    unpaid = replace(past_due, ends_as=SubscriptionStatus.UNPAID)
+    yield "past_due_unpaid", "The overview: past due, with DunningEndsAs=unpaid", unpaid
+    cards = {
+        "card_unknown": None,
+        "card_detached": replace(_CARD, is_detached=True),
+        "card_expires_first": replace(_CARD, expires="2025-12"),
+    }
+    for name, card in cards.items():
+        yield name, f"The overview: {name.replace('_', ' ')}", replace(active, card=card)
+    for interval in ("day", "week", "month", "year"):
+        for count in (1, 2):
+            every = parse(row | {"interval": interval, "interval_count": Decimal(count)})
+            title = f"The overview: charged every {count} {interval}"
+            yield f"every_{count}_{interval}", title, replace(active, checked=every)
+
+
+def _overview(row: dict[str, Any], state: State) -> Seen:
+    """Return the subscription in a state."""
+    active = Seen(
+        row=row,
+        today=_TODAY,
+        state=state,
+        checked=parse(row),
+        charge=_charge(date(2026, 1, 31)),
+        settling=None,
+        refused=None,
+        may_be_paid=False,
+        gives_up_on=None,
+        ends_as=SubscriptionStatus.CANCELED,
+        card=_CARD,
+        paid_until=date(2026, 1, 31),
+        can_cancel=True,
+        can_resume=False,
+    )
+    refused = _renewal(Status.DECLINED)
+    past_due = {"refused": refused, "gives_up_on": _GIVES_UP, "charge": _charge(date(2026, 2, 3)), "paid_until": None}
+    quiet = {"charge": None, "paid_until": None}
+    over = quiet | {"can_cancel": False}
+    ends = row | {"cancel_at": _END.isoformat()}
+    changed: dict[State, dict[str, Any]] = {
+        State.ENDING: over | {"row": ends, "can_resume": True},
+        State.ENDS_LATER: {"row": ends},
+        State.PAST_DUE: past_due,
+        State.ACTION_REQUIRED: past_due,
+        State.CARD_REFUSED: past_due,
+        State.PAUSED: quiet | {"row": row | {"status": "paused"}, "can_resume": True},
+        State.UNPAID: quiet | {"row": row | {"status": "unpaid"}, "can_resume": True},
+        State.CANCELED: over | {"row": row | {"status": "canceled"}},
+        State.ENDED: over | {"row": row | {"status": "canceled", "cancel_at": "2026-01-09"}},
+        State.UNKNOWN: quiet | {"row": row | {"status": "?"}, "checked": None, "card": None},
+    }
+    return replace(active, **changed.get(state, {}))
+
+
+def _cancellations(shown: Pages, row: dict[str, Any]) -> Iterator[Sample]:
+    active, past_due = _overview(row, State.ACTIVE), _overview(row, State.PAST_DUE)
+    settling = replace(active, settling=_renewal())
+    cases = (
+        ("cancel", "at the end of the period", active, Action.CANCEL_AT_PERIOD_END, _END),
+        ("cancel_settling", "while a payment has no result yet", settling, Action.CANCEL_AT_PERIOD_END, _END),
+        ("cancel_past_due", "past due", past_due, Action.CANCEL_NOW, _TODAY),
+        ("cancel_challenged", "sent to the bank", replace(past_due, may_be_paid=True), Action.CANCEL_NOW, _TODAY),
+        ("cancel_paused", "paused, with paid days left", active, Action.CANCEL_NOW, _TODAY),
+    )
+    for name, title, seen, action, ends_on in cases:
+        said = shown.cancel_words(seen, action, ends_on)
+        button = "page.cancel_end_button" if action is Action.CANCEL_AT_PERIOD_END else "page.cancel_button"
+        change = ChangeForm("cancel", "", "page.cancel_title", button, "page.keep", said)
+        yield Sample(name, f"The cancellation: {title}", shown.confirm(change, "form"))
+
+
+def _resumptions(shown: Pages) -> Iterator[Sample]:
+    cases: tuple[tuple[str, str, NextCharge | None, date | None], ...] = (
+        ("resume", "charged later", _charge(date(2026, 1, 31)), None),
+        ("resume_charge_now", "charged at once", _charge(_TODAY), None),
+        ("resume_until_an_end", "until an end that is set", _charge(date(2026, 1, 31)), _END),
+        ("resume_no_charge", "without a further charge", None, None),
+    )
+    for name, title, charge, ends_on in cases:
+        said = shown.resume_words(charge, _TODAY, ends_on)
+        change = ChangeForm("resume", "", "page.resume_title", "page.resume_button", "page.back", said)
+        yield Sample(name, f"The resumption: {title}", shown.confirm(change, "form"))
+
+
+def _renewal(status: Status = Status.CLAIMED) -> Renewal:
+    return replace(sample(), status=status)
+
+
+def _charge(on: date) -> NextCharge:
+    return NextCharge(on, date(2026, 1, 31), _END, Decimal("29.99"), "USD", "")
+
+
+def _receipts() -> list[tuple[ListedReceipt, str]]:
+    paid = ListedReceipt({}, "", "20251231-RMP6-B7AQ-NAX3", date(2025, 12, 31), Decimal("29.99"), "USD")
+    refund = replace(paid, name="refund_1", number=f"{paid.number}-R1", on=date(2026, 1, 5), amount=Decimal("10.00"))
+    return [(refund, f"{_RECEIPTS}R1"), (paid, f"{_RECEIPTS}1")]

@@ -1,0 +1,51 @@
+"""The samples of the customer page show every state and every text."""
+
+import re
+
+import pytest
+
+from renewals.language import Words
+from renewals.language.catalogues import FOLDER
+from scripts.page_samples import samples
+from tests.unit.test_catalogues import ENGLISH_WORDS, OTHERS, texts
+
+
+def test_the_samples_show_every_text_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each text of the page's catalogue is shown by a sample, so that whoever edits a text can look at the text."""
+    shown: set[str] = set()
+    say = Words.say
+
+    def noted(words: Words, key: str, **values: str) -> str:
+        shown.add(key)
+        return say(words, key, **values)
+
+    monkeypatch.setattr(Words, "say", noted)
+    names = [each.name for each in samples("en")]
+    assert len(set(names)) == len(names)
+    assert {f"page.{key}" for key in texts("page", "en")} - shown == set()
+
+
+def test_the_samples_use_every_template() -> None:
+    """No template of the page is without a sample: each form of the templates is in a sample."""
+    templates = (FOLDER.parents[2] / "customer_page/templates").glob("*.html")
+    forms = {
+        each
+        for file in templates
+        for each in file.read_text().split()
+        if each.startswith('action="') and "{" not in each
+    }
+    everything = "".join(each.html for each in samples("en"))
+    assert {each.rstrip(">") for each in forms if each.rstrip(">") not in everything} == set()
+
+
+@pytest.mark.parametrize("tag", OTHERS)
+def test_no_english_is_left_in_another_language(tag: str) -> None:
+    """No page in another language holds an English word, not even in the name of the card."""
+    english = ENGLISH_WORDS | {"ending"}
+    left = {}
+    for each in samples(tag):
+        text = re.sub(r"<(style|head)>.*?</\1>|<[^>]+>", " ", each.html, flags=re.DOTALL)
+        found = set(re.findall("[a-z]+", text.lower())) & english
+        if found:
+            left[each.name] = found
+    assert left == {}
