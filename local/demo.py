@@ -87,6 +87,12 @@ class Story:
         return told
 
     @property
+    def mails(self) -> int:
+        """The number of the customer's mails: about the payment, about a confirmation that the bank asks for, and about
+        the end by a chargeback."""
+        return 1 + self.confirmed + self.disputed
+
+    @property
     def email(self) -> str:
         return f"{self.id}@customers.example"
 
@@ -242,7 +248,7 @@ def disagreements(shop: Shop, story: Story) -> list[str]:
         f"the ledger says {str(renewal.get('status')).replace('_', ' ')}": renewal.get("status") == story.ends,
         f"{len(charges)} charges": len(charges) == int(paid),
         f"{len(receipts)} receipts": len(receipts) == int(paid),
-        f"{len(mails)} mails": len(mails) == 1 + story.confirmed,
+        f"{len(mails)} mails": len(mails) == story.mails,
     }
     if paid and charges and receipts:
         [(key, pdf)] = list(receipts.items())[:1]
@@ -290,7 +296,7 @@ def _at_rest(shop: Shop, story: Story) -> bool:
     renewal = shop.renewal(story)
     told = all(mail["state"] != "sending" for mail in renewal.get("mails", {}).values()) and renewal.get("mails")
     settled = _SETTLED - {"action_required"} if story.confirmed else _SETTLED
-    is_told = bool(told) and len(shop.mails(story)) > story.confirmed and _types(shop, story) >= story.told
+    is_told = bool(told) and len(shop.mails(story)) >= story.mails and _types(shop, story) >= story.told
     return renewal.get("status") in settled and is_told
 
 

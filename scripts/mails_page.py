@@ -154,7 +154,8 @@ def _confirmations(locale: str) -> Iterator[Example]:
     before, at = parse(row | {"amount": Decimal("24.99")}), datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
     ends = parse(row | {"cancel_at": "2026-02-28"})
     charge = NextCharge(date(2026, 1, 31), date(2026, 1, 31), date(2026, 2, 28), Decimal("29.99"), "USD", "")
-    goes_on, over = Ahead((charge,), is_open=False, zone=UTC), Ahead((), is_open=False, zone=UTC)
+    over = Ahead((), is_open=False, today=at.date(), zone=UTC)
+    goes_on = replace(over, charges=(charge,))
     of = partial(_confirmation, at)
     when = "When a subscription was created, if `Confirmations` names `sign_up`."
     yield of(MailKind.SIGN_UP, "Sign-up", when, Told(ChangeKind.CREATED, parse(row), goes_on))
@@ -164,6 +165,8 @@ def _confirmations(locale: str) -> Iterator[Example]:
     yield of(MailKind.RESUMPTION, "Resumption", when, Told(ChangeKind.RESUMED, parse(row), goes_on))
     when = "When the price, the plan or the interval has changed."
     yield of(MailKind.CHANGED_TERMS, "Changed terms", when, Told(ChangeKind.EDITED, parse(row), goes_on, before))
+    when = "When a chargeback has ended the subscription, with `DisputedSubscriptions=cancel`."
+    yield of(MailKind.ENDED_BY_DISPUTE, "Ended by a chargeback", when, Told(ChangeKind.ENDING, ends, over))
     when = "When a customer asks for a link to the customer page."
     yield of(MailKind.ACCOUNT_LINK, "Link to the customer page", when, Told(ChangeKind.LINK_ASKED, parse(row), goes_on))
 

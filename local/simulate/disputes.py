@@ -5,7 +5,7 @@ The catch-up of each night finds every dispute: the ledger must hold how each di
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -56,6 +56,27 @@ def disputes_in_the_timeline(subscriber: Subscriber, disputes: list[Disputed], t
         moved = (taken, returned) == (bool(last.withdrawn), bool(last.reinstated))
         if len(told) != len(disputed.steps) or not moved or not any(stands in text for text in told):
             yield Fault("wrong", subscriber.id, None, f"{disputed} is in the timeline as {told}")
+
+
+def ends_mistold(
+    subscriber: Subscriber, result: Expected, mails: list[str], *, reached: int, may_be_unknown: bool
+) -> Iterator[Fault]:
+    """Yield a fault unless the customer was told once of every end by a chargeback, with the right last day.
+
+    mails: the texts of the mails about such an end that arrived. reached: the number of ends that were set while the
+    mailbox took mail. may_be_unknown: whether the story has killed the function that sends the mail.
+    """
+    ends = result.ended_by_dispute
+    if len(mails) > len(ends):
+        yield Fault("doubled_mail", subscriber.id, None, f"{len(mails)} mails about {len(ends)} ends by a chargeback")
+    if len(mails) < reached and not may_be_unknown:
+        yield Fault("no_mail", subscriber.id, None, f"{len(mails)} mails about {reached} ends by a chargeback")
+    days = [lost.at - timedelta(days=1) for lost in ends if lost.at and lost.effect == "ending"]
+    words = [f"Your last day is {day.day} {day:%B} {day.year}." for day in days]
+    words += ["has therefore ended"] * any(lost.effect == "ended" for lost in ends)
+    for text in mails:
+        if not any(each in text for each in words):
+            yield Fault("wrong", subscriber.id, None, f"a mail says another end than {words}: {text}")
 
 
 def counted(disputes: Iterable[Disputed]) -> Counter[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from boto3.dynamodb.types import TypeDeserializer
 
 from local.simulate.bank import Refunded
-from local.simulate.disputes import counted, disputes_in_the_ledger, disputes_in_the_timeline
+from local.simulate.disputes import counted, disputes_in_the_ledger, disputes_in_the_timeline, ends_mistold
 from local.simulate.expected import Charged, Expected, Fault, expected
 from local.simulate.happenings import Killed, Subscriber, Vanished
 from local.simulate.news import misheard
@@ -102,6 +102,13 @@ def verdict(story: Story, shop: Shop) -> Verdict:
         faults += disputes_in_the_ledger(subscriber, result, disputes, items)
         if disputes:
             faults += disputes_in_the_timeline(subscriber, disputes, shop.timeline(subscriber.id))
+        faults += ends_mistold(
+            subscriber,
+            result,
+            [mail.text for mail in got if mail.subject.startswith("The end of your subscription")],
+            reached=sum(story.has_mailbox(subscriber, day) for day in result.ended_on),
+            may_be_unknown=_kills_send_email(subscriber),
+        )
         counts.update(counted(disputes))
         faults += _refund_faults(subscriber, shop.bank.refunds.get(subscriber.id, []), items, got)
         counts["refunded"] += len(shop.bank.refunds.get(subscriber.id, []))
@@ -193,9 +200,14 @@ def _missing_mailbox(story: Story, subscriber: Subscriber, day: date) -> Vanishe
 
 
 def _may_be_unknown(subscriber: Subscriber, item: dict[str, Any]) -> bool:
-    """Tell whether the ledger may say mail_unknown: the story must have killed the function that sends the mail."""
+    """Tell whether the ledger may say mail_unknown."""
+    return item.get("status") == "mail_unknown" and _kills_send_email(subscriber)
+
+
+def _kills_send_email(subscriber: Subscriber) -> bool:
+    """Tell whether the story has killed the function that sends the mail."""
     killed = (action for actions in subscriber.actions.values() for action in actions if isinstance(action, Killed))
-    return item.get("status") == "mail_unknown" and any(cut.function == "send-email" for cut in killed)
+    return any(cut.function == "send-email" for cut in killed)
 
 
 def _ledger_faults(

@@ -157,6 +157,7 @@ class Expected:
         given_up: the periods whose dunning ended without payment.
         skipped: the periods passed over without a charge.
         chargebacks: the payments that the bank took back, oldest first.
+        ended_on: the days on which a chargeback set an end, which the customer must be told.
         revoked: the number of ends by a chargeback that somebody took back.
         ends: the first day without the subscription, if the row names the day.
         faults: the broken promises.
@@ -172,6 +173,7 @@ class Expected:
     given_up: list[date] = field(default_factory=list)
     skipped: list[date] = field(default_factory=list)
     chargebacks: list[Chargeback] = field(default_factory=list)
+    ended_on: list[date] = field(default_factory=list)
     revoked: int = 0
     ends: date | None = None
     faults: list[Fault] = field(default_factory=list)
@@ -340,6 +342,8 @@ class _Walk:
             effect, at = ("ending" if first_unpaid > day else "ended"), first_unpaid
             self._cancel_at, self._refused = first_unpaid, None
         self._result.chargebacks.append(Chargeback(self._disputed[-1], effect, at))
+        if effect in ("ending", "ended"):
+            self._result.ended_on.append(day)
 
     def _pass_over_until(self, day: date) -> bool:
         """Skip the periods that came due in a pause. Returns whether periods were skipped."""

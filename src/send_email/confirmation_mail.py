@@ -39,11 +39,13 @@ class Ahead:
     Attributes:
         charges: the next two payments, as far as the payments can be told.
         is_open: whether a payment that began before is not settled.
+        today: the day of the subscription.
         zone: the business's time zone.
     """
 
     charges: tuple[NextCharge, ...]
     is_open: bool
+    today: date
     zone: tzinfo
 
 
@@ -79,6 +81,7 @@ class _Writing:
             MailKind.CANCELLATION: self._canceled,
             MailKind.RESUMPTION: self._resumed,
             MailKind.CHANGED_TERMS: self._changed,
+            MailKind.ENDED_BY_DISPUTE: self._ended_by_dispute,
             MailKind.ACCOUNT_LINK: self._linked,
         }[kind](charges)
         page = self.seller.page
@@ -113,17 +116,32 @@ class _Writing:
     def _canceled(self, charges: tuple[NextCharge, ...]) -> list[str]:
         """Say when the subscription ends, and whether money is still charged. A charge that began before the
         cancellation may still succeed at the bank."""
-        subscription = self.confirmation.subscription
-        if subscription.status is SubscriptionStatus.CANCELED:
+        if self._is_canceled:
             told = self._said("notices.cancellation_now_told", plan=self._plan)
         else:
             told = self._said("notices.cancellation_told", plan=self._plan, day=self._last_day)
-        if charges:
-            return [
-                told,
-                self._said("notices.charged_last", price=self._price(charges[0]), day=self.say.day(charges[0].on)),
-            ]
-        return [told, self._said("notices.charge_open" if self.ahead.is_open else "notices.charged_no_more")]
+        return [told, self._said("notices.charge_open") if self._may_be_charged(charges) else self._rest(charges)]
+
+    def _ended_by_dispute(self, charges: tuple[NextCharge, ...]) -> list[str]:
+        """Say when the subscription ends, whether money is still charged, and whom to ask. The mail says nothing about
+        who is right: the bank decides. A payment that began before may still succeed at the bank: the subscription
+        then ends with the days of the payment, unless the status is `canceled` already."""
+        end = self.confirmation.subscription.cancel_at
+        if self._is_canceled or (end is not None and end <= self.ahead.today):
+            told = self._said("notices.ended_by_dispute_told", plan=self._plan)
+        else:
+            told = self._said("notices.ends_by_dispute_told", plan=self._plan, day=self._last_day)
+        still = self._rest(charges)
+        if self._may_be_charged(charges):
+            still = self._said("notices.charge_open" if self._is_canceled else "notices.charge_open_paid_days")
+        return [told, still, self._said("notices.dispute_contact", seller=line(self.seller.name))]
+
+    def _may_be_charged(self, charges: tuple[NextCharge, ...]) -> bool:
+        return not charges and self.ahead.is_open
+
+    def _rest(self, charges: tuple[NextCharge, ...]) -> str:
+        """Say what is charged before the subscription ends."""
+        return self._charged("notices.charged_last", charges[0]) if charges else self._said("notices.charged_no_more")
 
     def _changed(self, charges: tuple[NextCharge, ...]) -> list[str]:
         """Say what has changed. A new price counts from the first payment that has the new price: a price that a
@@ -186,7 +204,7 @@ class _Writing:
             facts.append((self._said(f"notices.periods_{schedule.interval}"), str(schedule.count)))
         if charges:
             facts.append((self._said("notices.next_payment"), self.say.day(charges[0].on)))
-        if subscription.cancel_at is not None and subscription.status is not SubscriptionStatus.CANCELED:
+        if subscription.cancel_at is not None and not self._is_canceled:
             facts.append((self._said("notices.last_day"), self._last_day))
         if self.confirmation.kind is MailKind.CANCELLATION:
             facts.append((self._said("notices.received"), self._received))
@@ -200,6 +218,10 @@ class _Writing:
 
     def _money(self, of: Subscription) -> str:
         return self.say.money(of.amount, of.currency)
+
+    @property
+    def _is_canceled(self) -> bool:
+        return self.confirmation.subscription.status is SubscriptionStatus.CANCELED
 
     @property
     def _plan(self) -> str:

@@ -115,7 +115,7 @@ class Confirming:
             charges = next_charges(self.ledger, subscription.row, self.moment.today, 2).charges
         except BadRow:  # the next period cannot be charged as the row stands: the sweep reports the row
             charges = ()
-        return Ahead(charges, history.has_open_charge, self.moment.zone)
+        return Ahead(charges, history.has_open_charge, self.moment.today, self.moment.zone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,7 +234,8 @@ def test_events_that_fail_raise_an_alarm_until_they_are_brought_back(shop: Shop)
 @pytest.mark.usefixtures("secret")
 def test_a_dispute_ends_the_subscription_and_raises_an_alarm(shop: Shop) -> None:
     """A customer disputes a payment at the bank: the dispute is recorded with its period, the subscription ends with
-    the paid period, and the alarm comes on until five minutes pass without a dispute. A fraud warning ends nothing."""
+    the paid period, the customer is told of the end once, and the alarm comes on until five minutes pass without a
+    dispute. A fraud warning ends nothing."""
     subscriber, warned = shop.subscribe(), shop.subscribe()
     for each in (subscriber, warned):
         assert shop.renew(each).status == SUCCEEDED
@@ -251,7 +252,9 @@ def test_a_dispute_ends_the_subscription_and_raises_an_alarm(shop: Shop) -> None
     shop.sandbox.change_dispute(dispute, "won")
     wait_until(lambda: "reinstated" in _steps(shop, subscriber, dispute)[-1])
     assert [each["status"] for each in _steps(shop, subscriber, dispute)][-1] == "won"
-    assert_renewed_once(shop, subscriber)
+    wait_until(lambda: len(shop.mails(subscriber)) > 1)
+    assert_renewed_once(shop, subscriber, mails=2)
+    assert str(shop.mails(subscriber)[1]["Subject"]).startswith("The end of your subscription to ")
 
 
 def _steps(shop: Shop, subscriber: Subscriber, dispute: str) -> list[dict[str, Any]]:

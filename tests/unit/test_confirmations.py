@@ -28,6 +28,7 @@ from tests.unit.test_mail_feedback import bounce
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 SIGN_UP, CANCELED = "Your subscription to Pro", "Your subscription to Pro is canceled"
 CONTINUES, CHANGED = "Your subscription to Pro continues", "Your subscription to Pro has changed"
+ENDED = "The end of your subscription to Pro"
 
 type Json = dict[str, Any]
 
@@ -161,7 +162,7 @@ def test_a_first_charge_at_once_has_a_confirmation_and_a_receipt(monkeypatch: py
         assert f"We charge $29.99 on {day}" in confirmation
 
 
-@pytest.mark.parametrize("kind", ["sign_up", "cancellation", "resumption", "changed_terms"])
+@pytest.mark.parametrize("kind", ["sign_up", "cancellation", "resumption", "changed_terms", "ended_by_dispute"])
 def test_each_kind_is_switched_off_by_itself(stack: Stack, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """The parameter Confirmations names the kinds that are mailed; a kind that it leaves out is never mailed."""
     stack.configure(",".join(each for each in stack.shop.confirmations.split(",") if each != kind), monkeypatch)
@@ -173,6 +174,8 @@ def test_each_kind_is_switched_off_by_itself(stack: Stack, monkeypatch: pytest.M
     told["resumption"] = stack.settle(NOON + 2 * DAY)
     stack.edit(NOON + 3 * DAY, plan="Max")
     told["changed_terms"] = stack.settle(NOON + 3 * DAY)
+    stack.act(Action.CANCEL_NOW, NOON + 4 * DAY, of_dispute("dp_1"))
+    told["ended_by_dispute"] = stack.settle(NOON + 4 * DAY)
     assert {name: len(mails) for name, mails in told.items()} == {name: int(name != kind) for name in told}
 
 
@@ -264,13 +267,13 @@ def test_a_change_of_long_ago_is_passed_over(stack: Stack) -> None:
 
 def test_the_end_by_a_dispute_is_not_confirmed_as_a_wish(stack: Stack) -> None:
     """A customer who disputed a payment asked the bank and not the seller: the end of the subscription is not confirmed
-    as a cancellation, and an earlier resumption is not confirmed either."""
+    as a cancellation, but by a mail of its own, and an earlier resumption is not confirmed."""
     stack.sign_up(NOON, renewal_date="2026-02-28")
     stack.settle(NOON)
     stack.act(Action.CANCEL_AT_PERIOD_END, NOON + DAY)
     stack.act(Action.RESUME, NOON + DAY + SECOND)
-    stack.act(Action.CANCEL_NOW, NOON + DAY + LATER, of_dispute("du_1"))
-    assert stack.settle(NOON + DAY + LATER) == []
+    stack.act(Action.CANCEL_NOW, NOON + DAY + LATER, of_dispute("dp_1"))
+    assert stack.settle(NOON + DAY + LATER) == [ENDED]
 
 
 # --- the truth -------------------------------------------------------------------------------------------------------
@@ -453,8 +456,10 @@ def test_each_kind_speaks_the_customers_language(stack: Stack, tag: str) -> None
     stack.settle(NOON + 2 * DAY)
     stack.edit(NOON + 3 * DAY, amount=Decimal("39.99"), plan="Max", interval="year", interval_count=Decimal(1))
     stack.settle(NOON + 3 * DAY)
+    stack.act(Action.CANCEL_NOW, NOON + 4 * DAY, of_dispute("dp_1"))
+    stack.settle(NOON + 4 * DAY)
     mails = stack.shop.mails()
-    assert len(mails) == len({mail["Subject"] for mail in mails}) == 4
+    assert len(mails) == len({mail["Subject"] for mail in mails}) == 5
     english = [text.split("{")[0].strip() for text in catalogue("notices", "en").values()]
     for mail in mails:
         text = _text(mail)
@@ -675,3 +680,4 @@ def test_kinds_are_names_of_mails() -> None:
     """Each name that the parameter Confirmations allows is a kind of mail with words for the timeline."""
     for name in ("sign_up", "cancellation", "resumption", "changed_terms"):
         assert MailKind(name).words.startswith("the confirmation of the ")
+    assert MailKind("ended_by_dispute").words == "the notice that the subscription ends because of a chargeback"

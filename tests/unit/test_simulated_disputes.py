@@ -4,13 +4,13 @@ timeline must hold."""
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
 from local.simulate.bank import Disputed, Standing
-from local.simulate.disputes import disputes_in_the_ledger, disputes_in_the_timeline
+from local.simulate.disputes import disputes_in_the_ledger, disputes_in_the_timeline, ends_mistold
 from local.simulate.expected import Chargeback, Expected, expected
 from local.simulate.happenings import (
     Action,
@@ -70,6 +70,7 @@ def test_a_chargeback_ends_the_subscription(name: str) -> None:
     before = [each for each in ON_TIME if each.period < day(42)]
     result = expected(subscriber(actions), STORY, before)
     assert (faults(result), result.chargebacks, result.status) == ([], chargebacks, status)
+    assert len(result.ended_on) == sum(lost.effect != "none" for lost in chargebacks)
     later = expected(subscriber(actions), STORY, [*before, charge(52)])
     assert ("wrong", day(52)) in faults(later)
 
@@ -174,6 +175,30 @@ def test_a_dispute_that_the_timeline_tells_wrongly_is_a_fault(spoil: Callable[[l
     faults."""
     assert list(disputes_in_the_timeline(subscriber(), DISPUTES, TIMELINE)) == []
     assert list(disputes_in_the_timeline(subscriber(), DISPUTES, spoil(TIMELINE)))
+
+
+MAIL = "The subscription therefore ends. Your last day is 11 February 2024."
+
+
+@pytest.mark.parametrize(
+    ("mails", "faults"),
+    [
+        ([MAIL], []),
+        ([], ["no_mail"]),
+        ([MAIL, MAIL], ["doubled_mail"]),
+        ([MAIL.replace("11", "12")], ["wrong"]),
+        (["The subscription has therefore ended."], ["wrong"]),
+    ],
+)
+def test_an_end_that_is_mailed_wrongly_is_a_fault(mails: list[str], faults: list[str]) -> None:
+    """A mail about the end by a chargeback that is missing, doubled, or names another day is a fault. A missing mail is
+    no fault if the mailbox was missing, or if the function that sends mails was killed."""
+    told = day(42) - timedelta(days=1)
+    sent = [each.replace("11 February 2024", f"{told.day} {told:%B} {told.year}") for each in mails]
+    found = ends_mistold(subscriber(), RESULT, sent, reached=1, may_be_unknown=False)
+    assert [each.kind for each in found] == faults
+    for reached, killed in ((0, False), (1, True)):
+        assert list(ends_mistold(subscriber(), RESULT, [], reached=reached, may_be_unknown=killed)) == []
 
 
 def test_the_stories_here_fit_the_calendar() -> None:

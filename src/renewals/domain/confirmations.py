@@ -1,9 +1,10 @@
 """Confirmations: the mails that tell a customer of a change of the subscription, once for each change. Pure.
 
 A sign-up, a cancellation, a resumption and a change of price, plan or interval are confirmed, whoever asked for the
-change. A change has a record in the changes table, and the record of the change's mail is kept with the record of the
-change. Rows that are written by hand have no such record. The records of imports and of earlier versions lack a mark
-(CONFIRMABLE). None of these is confirmed.
+change. The customer is also told of the end that a chargeback has set: a dispute sets at most one end, so that the
+customer is told at most once for each dispute. A change has a record in the changes table, and the record of the
+change's mail is kept with the record of the change. Rows that are written by hand have no such record. The records of
+imports and of earlier versions lack a mark (CONFIRMABLE). None of these is confirmed.
 
 A link to the customer page that the customer has asked for is mailed in the same way, whichever kinds of confirmations
 the deployment sends.
@@ -31,8 +32,17 @@ from renewals.domain.subscription import Subscription, SubscriptionStatus, parse
 if TYPE_CHECKING:
     from renewals.domain.item_values import Item, Value
 
-CONFIRMATIONS = (MailKind.SIGN_UP, MailKind.CANCELLATION, MailKind.RESUMPTION, MailKind.CHANGED_TERMS)
-"""The kinds of mails that confirm a change."""
+CONFIRMATIONS = (
+    MailKind.SIGN_UP,
+    MailKind.CANCELLATION,
+    MailKind.RESUMPTION,
+    MailKind.CHANGED_TERMS,
+    MailKind.ENDED_BY_DISPUTE,
+)
+"""The kinds of mails that tell of a change, as the parameter Confirmations names the kinds."""
+
+_ENDS = (MailKind.CANCELLATION, MailKind.ENDED_BY_DISPUTE)
+"""The kinds of mails that tell of the end of a subscription."""
 
 _ALWAYS = frozenset({MailKind.ACCOUNT_LINK})
 """The kinds of mails that every deployment sends."""
@@ -84,16 +94,17 @@ class Confirmation:
 def kind_of(change: Change) -> MailKind | None:
     """Return the kind of mail that confirms the change; None for a change without a confirmation.
 
-    A change that an import or an earlier version recorded is not confirmed. The end by a dispute is not confirmed,
-    because the customer asked the bank and not the seller.
+    A change that an import or an earlier version recorded is not confirmed. The end by a dispute is not confirmed as a
+    cancellation, because the customer asked the bank and not the seller: the mail of such an end has its own kind.
     """
-    if not change.is_confirmable or is_of_dispute(change.by):
+    if not change.is_confirmable:
         return None
     if change.what is ChangeKind.EDITED:
         return MailKind.CHANGED_TERMS if _terms_before(change) else None
     if change.what is ChangeKind.LINK_ASKED:
         return MailKind.ACCOUNT_LINK
-    return _OF_LIFE.get(change.what)
+    kind = _OF_LIFE.get(change.what)
+    return MailKind.ENDED_BY_DISPUTE if kind is MailKind.CANCELLATION and is_of_dispute(change.by) else kind
 
 
 def may_owe_mail(change: Change, kinds: Collection[str]) -> bool:
@@ -165,7 +176,7 @@ def _of_life(latest: Sequence[Change], subscription: Subscription) -> Iterator[C
     ends = subscription.status is SubscriptionStatus.CANCELED or (
         change.what is ChangeKind.ENDING and subscription.status.is_live and subscription.cancel_at is not None
     )
-    if ends if kind is MailKind.CANCELLATION else subscription.status.is_live:
+    if ends if kind in _ENDS else subscription.status.is_live:
         yield Confirmation(kind, change, subscription)
 
 
