@@ -52,9 +52,9 @@ class PageOutdated(RenewalError):  # noqa: N818
     """The page with the form would say something else by now, so that the change is not made."""
 
 
-def expected_of_cancellation(row: Row, action: Action, ends_on: date, *, may_be_paid: bool) -> str:
+def expected_of_cancellation(row: Row, action: Action, ends_on: date, open_payment: looking.OpenPayment) -> str:
     """Return the digest of what the page says about a cancellation."""
-    return _digest(etag(row), action, ends_on.isoformat(), may_be_paid)
+    return _digest(etag(row), action, ends_on.isoformat(), open_payment)
 
 
 def expected_of_resumption(row: Row, charge: NextCharge | None) -> str:
@@ -74,8 +74,8 @@ def cancel(register: Register, row: Row, today: date, now: datetime, expected: s
     if cancellation is None:
         raise PageOutdated("there is nothing to cancel")
     action, ends_on = cancellation
-    may_be_paid = looking.may_be_paid(register, row)
-    if expected != expected_of_cancellation(row, action, ends_on, may_be_paid=may_be_paid):
+    open_payment = looking.open_payment(register, row)
+    if expected != expected_of_cancellation(row, action, ends_on, open_payment):
         raise PageOutdated("the cancellation would differ from the page")
     _act(register, row, action, today, now)
 

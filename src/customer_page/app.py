@@ -143,7 +143,7 @@ def _ask_to_cancel(request: Request) -> PageAnswer:
         return see_other(_OVERVIEW)
     action, ends_on = cancellation
     seen = looking.look(register(), row, today, dunning())
-    expected = acting.expected_of_cancellation(row, action, ends_on, may_be_paid=seen.may_be_paid)
+    expected = acting.expected_of_cancellation(row, action, ends_on, seen.open_payment)
     at_end = action is Action.CANCEL_AT_PERIOD_END and ends_on > today
     button = "page.cancel_end_button" if at_end else "page.cancel_button"
     said = visit.pages.cancel_words(seen, action, ends_on)

@@ -70,6 +70,17 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
+class OpenPayment(StrEnum):
+    """What is open of the latest payment, as far as a cancellation is concerned."""
+
+    NONE = "none"
+    SETTLING = "settling"
+    """The payment has no result yet."""
+    AT_THE_BANK = "at_the_bank"
+    """The customer was sent to the bank's page, and the ledger does not know the answer."""
+    REFUSED = "refused"
+
+
 @dataclass(frozen=True, slots=True)
 class ListedReceipt:
     """A receipt of a payment, or of a refund. name: as in receipt_links; empty for a payment."""
@@ -91,7 +102,7 @@ class Seen:
         charge: the next charge; None if no charge follows, or if the row has a fault.
         settling: the period whose payment has no result yet.
         refused: the period whose payment was refused and will be given up.
-        may_be_paid: whether the bank may have made the open payment already; see `may_be_paid`.
+        open_payment: what is open of the latest payment.
         gives_up_on: the day on which the refused payment is given up.
         ends_as: what the subscription becomes on that day.
         card: the card, as far as it is known.
@@ -107,7 +118,7 @@ class Seen:
     charge: NextCharge | None
     settling: Renewal | None
     refused: Renewal | None
-    may_be_paid: bool
+    open_payment: OpenPayment
     gives_up_on: date | None
     ends_as: SubscriptionStatus
     card: GatewayCard | None
@@ -157,7 +168,7 @@ def look(register: Register, row: Row, today: date, dunning: Dunning) -> Seen:
         charge=_next_charge(register, row, today, read) if checked else None,
         settling=settling,
         refused=refused,
-        may_be_paid=_may_be_paid(history),
+        open_payment=_open_payment(history),
         gives_up_on=_gives_up_on(refused, dunning),
         ends_as=dunning.ends_as,
         card=reminders.known_card(checked) if checked else None,
@@ -190,10 +201,9 @@ def _receipts_of(item: Item) -> Iterator[ListedReceipt]:
         yield ListedReceipt(item, "", number, on, renewal.amount, renewal.currency)
 
 
-def may_be_paid(register: Register, row: Row) -> bool:
-    """Whether the bank may have made the open payment already: the payment has no result yet, or the customer was sent
-    to the bank's page and the ledger does not know the answer. Raises BadRow."""
-    return _may_be_paid(_history(register, row))
+def open_payment(register: Register, row: Row) -> OpenPayment:
+    """Return what is open of the latest payment. Raises BadRow."""
+    return _open_payment(_history(register, row))
 
 
 def resumption_of(register: Register, row: Row, today: date) -> Mapping[str, str] | None:
@@ -323,12 +333,14 @@ def _settling(history: History) -> Renewal | None:
     return unsettled if unsettled is not None and unsettled.status is Status.CLAIMED else None
 
 
-def _may_be_paid(history: History) -> bool:
+def _open_payment(history: History) -> OpenPayment:
     unsettled = history.unsettled
     if unsettled is None:
-        return False
+        return OpenPayment.NONE
+    if unsettled.status is Status.CLAIMED:
+        return OpenPayment.SETTLING
     is_asked = unsettled.status is Status.ACTION_REQUIRED and unsettled.challenged_at is not None
-    return is_asked or unsettled.status is Status.CLAIMED
+    return OpenPayment.AT_THE_BANK if is_asked else OpenPayment.REFUSED
 
 
 def _checked(row: Row) -> Subscription | None:

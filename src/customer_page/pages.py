@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from customer_page.answers import PageAnswer
-from customer_page.looking import ListedReceipt, Seen, State
+from customer_page.looking import ListedReceipt, OpenPayment, Seen, State
 from renewals.domain import texts
 from renewals.domain.addresses import masked
 from renewals.domain.transitions import Action
@@ -50,6 +50,11 @@ _PRICES = {
     ("week", False): "page.price_weeks",
     ("month", False): "page.price_months",
     ("year", False): "page.price_years",
+}
+_CANCELS_NOW = {
+    OpenPayment.SETTLING: "page.cancel_now_settling",
+    OpenPayment.AT_THE_BANK: "page.cancel_now_at_bank",
+    OpenPayment.REFUSED: "page.cancel_now_open",
 }
 _GIVES_UP = {"canceled": "page.gives_up_canceled", "unpaid": "page.gives_up_unpaid"}
 
@@ -166,7 +171,7 @@ class Pages:
 
     def cancel_words(self, seen: Seen, action: Action, ends_on: date) -> tuple[str, ...]:
         """Return what a cancellation does, in sentences."""
-        settling, open_payment = seen.settling, seen.settling or seen.refused
+        settling, unpaid = seen.settling, seen.settling or seen.refused
         if action is Action.CANCEL_AT_PERIOD_END and ends_on > seen.today:
             day = self.words.day(ends_on)
             if settling is None:
@@ -174,9 +179,9 @@ class Pages:
             days = self.words.days(settling.renewal_date, settling.period_end)
             return (self.words.say("page.cancel_settling", days=days, day=day),)
         said = [self.words.say("page.cancel_now")]
-        if open_payment is not None:
-            key = "page.cancel_now_settling" if seen.may_be_paid else "page.cancel_now_open"
-            said = [self.words.say(key, price=self.words.price(open_payment.amount, open_payment.currency))]
+        if unpaid is not None:
+            price = self.words.price(unpaid.amount, unpaid.currency)
+            said = [self.words.say(_CANCELS_NOW[seen.open_payment], price=price)]
         if seen.paid_until is not None and seen.paid_until > seen.today:
             said.append(self.words.say("page.cancel_paid", day=self.words.day(seen.paid_until)))
         return tuple(said)

@@ -77,8 +77,8 @@ def test_a_payment_that_the_bank_may_have_made_is_not_called_uncollected(
     visitor: Visitor, shop: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A customer who has just confirmed the payment at the bank opens the page for a cancellation: the page says that
-    the payment is being settled, and not that the payment is not collected. A form of a page from before says something
-    else, and cancels nothing."""
+    a payment that the bank has made is receipted. A form of a page from before says that the payment is not collected,
+    and cancels nothing."""
     monkeypatch.setenv("PAYMENT_GATEWAY_ENDPOINT", "https://bank.example")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Page, "__init__", _unchecked)
@@ -90,10 +90,29 @@ def test_a_payment_that_the_bank_may_have_made_is_not_called_uncollected(
         opened = visitor.post("confirm", {"form": before.fields["form"]})
         assert shop.gateway.at_the_bank(opened.header("Location"))
         asked = visitor.get("cancel")
-        assert "A payment of $29.99 is being settled right now" in asked.text
+        assert "If your bank has made the payment by now, you get a receipt by mail." in asked.text
         assert "not collected" not in asked.text
         assert visitor.post("cancel", before.fields).status == 409
         assert visitor.post("cancel", asked.fields).status == 303
+
+
+def test_a_customer_who_never_answered_the_bank_reads_what_a_cancellation_does(visitor: Visitor, shop: World) -> None:
+    """A customer was sent to the bank's page two days ago, and gave no answer. The page for a cancellation says that
+    the bank has asked for a confirmation, and not that a payment is being settled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAYMENT_GATEWAY_ENDPOINT", "https://bank.example")
+        patch.setattr(Page, "__init__", _unchecked)
+        assert _asked_to_confirm(visitor, shop).status == 303
+    visitor.now += 2 * DAY
+    visitor.sign_in()
+    asked = visitor.get("cancel")
+    assert "Your bank has asked you to confirm a payment of $29.99" in asked.text
+    assert "Otherwise we no longer collect the payment." in asked.text
+    assert "settled" not in asked.text
+    assert visitor.post("cancel", asked.fields).status == 303
+    [queued] = visitor.queued
+    shop.execute({name: queued[name] for name in ("amount", "renewal_date")}, "given up", visitor.now + LATER)
+    assert (shop.row()["status"], shop.gateway.charges) == ("canceled", [])
 
 
 def _unchecked(page: Page, reply: dict[str, Any]) -> None:
