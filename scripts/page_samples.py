@@ -15,7 +15,7 @@ from typing import Any
 
 from customer_page import pages
 from customer_page.answers import PageAnswer
-from customer_page.looking import ListedReceipt, Seen, State
+from customer_page.looking import ListedReceipt, OpenPayment, Seen, State
 from customer_page.pages import ChangeForm, Notice, Pages
 from renewals.domain.payment import GatewayCard
 from renewals.domain.preview import NextCharge
@@ -72,7 +72,8 @@ def _seen(row: dict[str, Any]) -> Iterator[tuple[str, str, Seen]]:
     for state in State:
         yield state.value, f"The overview: {state.value.replace('_', ' ')}", _overview(row, state)
     active = _overview(row, State.ACTIVE)
-    yield "settling", "The overview while a payment has no result yet", replace(active, settling=_renewal())
+    settling = replace(active, settling=_renewal(), open_payment=OpenPayment.SETTLING)
+    yield "settling", "The overview while a payment has no result yet", settling
     ending = replace(_overview(row, State.ENDING), can_resume=False)
     yield "ending_for_good", "The overview after the seller has set an end", ending
     past_due = _overview(row, State.PAST_DUE)
@@ -102,7 +103,7 @@ def _overview(row: dict[str, Any], state: State) -> Seen:
         charge=_charge(date(2026, 1, 31)),
         settling=None,
         refused=None,
-        may_be_paid=False,
+        open_payment=OpenPayment.NONE,
         gives_up_on=None,
         ends_as=SubscriptionStatus.CANCELED,
         card=_CARD,
@@ -111,7 +112,13 @@ def _overview(row: dict[str, Any], state: State) -> Seen:
         can_resume=False,
     )
     refused = _renewal(Status.DECLINED)
-    past_due = {"refused": refused, "gives_up_on": _GIVES_UP, "charge": _charge(date(2026, 2, 3)), "paid_until": None}
+    past_due = {
+        "refused": refused,
+        "open_payment": OpenPayment.REFUSED,
+        "gives_up_on": _GIVES_UP,
+        "charge": _charge(date(2026, 2, 3)),
+        "paid_until": None,
+    }
     quiet = {"charge": None, "paid_until": None}
     over = quiet | {"can_cancel": False}
     ends = row | {"cancel_at": _END.isoformat()}
@@ -132,12 +139,14 @@ def _overview(row: dict[str, Any], state: State) -> Seen:
 
 def _cancellations(shown: Pages, row: dict[str, Any]) -> Iterator[Sample]:
     active, past_due = _overview(row, State.ACTIVE), _overview(row, State.PAST_DUE)
-    settling = replace(active, settling=_renewal())
+    settling = replace(active, settling=_renewal(), open_payment=OpenPayment.SETTLING)
+    at_bank = replace(past_due, open_payment=OpenPayment.AT_THE_BANK)
     cases = (
         ("cancel", "at the end of the period", active, Action.CANCEL_AT_PERIOD_END, _END),
         ("cancel_settling", "while a payment has no result yet", settling, Action.CANCEL_AT_PERIOD_END, _END),
+        ("cancel_settling_now", "at once, while a payment has no result yet", settling, Action.CANCEL_NOW, _TODAY),
         ("cancel_past_due", "past due", past_due, Action.CANCEL_NOW, _TODAY),
-        ("cancel_challenged", "sent to the bank", replace(past_due, may_be_paid=True), Action.CANCEL_NOW, _TODAY),
+        ("cancel_challenged", "sent to the bank", at_bank, Action.CANCEL_NOW, _TODAY),
         ("cancel_paused", "paused, with paid days left", active, Action.CANCEL_NOW, _TODAY),
     )
     for name, title, seen, action, ends_on in cases:
