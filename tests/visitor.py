@@ -33,6 +33,7 @@ SETTINGS = {
     "RENEWAL_QUEUE_URL": "queue",
     "ACCOUNT_URL": f"https://{HOST}/prod/account",
     "PAYMENT_GATEWAY_ENDPOINT": "https://gateway.example",
+    "CHECKOUT_URL": "",
     "PROCESS_PAYMENT_FUNCTION": "process-payment",
     "SELLER_NAME": "Example Shop",
     "DUNNING_DAYS": "1,3,5,7",

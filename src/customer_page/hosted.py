@@ -30,9 +30,13 @@ _STRIPES_PAGES = ("https://checkout.stripe.com", "https://hooks.stripe.com")
 
 def origins() -> tuple[str, ...]:
     """Return the origins of the gateway's pages. A page that leads there after a POST must name the origins in its
-    policy: otherwise the browser stops after the function has acted."""
-    endpoint = setting("PAYMENT_GATEWAY_ENDPOINT")
-    return _STRIPES_PAGES if endpoint == _STRIPE else (endpoint,)
+    policy: otherwise the browser stops after the function has acted.
+
+    Stripe's Checkout may stand on a domain of the seller (https://docs.stripe.com/payments/checkout/custom-domains).
+    """
+    endpoint, own = setting("PAYMENT_GATEWAY_ENDPOINT"), setting("CHECKOUT_URL")
+    pages = _STRIPES_PAGES if endpoint == _STRIPE else (endpoint,)
+    return (*pages, own) if own else pages
 
 
 def is_hosted(url: str) -> bool:

@@ -160,3 +160,28 @@ def test_trouble_at_the_gateway_changes_nothing(visitor: Visitor, shop: World) -
         policy = reply["multiValueHeaders"]["Content-Security-Policy"][0]  # type: ignore[index]
     assert policy.endswith("form-action 'self' https://checkout.stripe.com https://hooks.stripe.com")
     assert shop.row()["payment_method"] == "pm_ok"
+
+
+@pytest.mark.parametrize(
+    ("checkout", "status"),
+    [
+        ("https://gateway.example", 303),
+        ("https://gateway.exampl", 409),
+        ("https://pay.gateway.example", 409),
+        ("", 409),
+    ],
+)
+def test_stripes_checkout_may_stand_on_a_domain_of_the_seller(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch, checkout: str, status: int
+) -> None:
+    """With CheckoutUrl, the page for a new card may stand on the seller's own domain, and the policy of the pages names
+    the domain beside Stripe's. A page on any other domain is not opened."""
+    visitor.sign_in()
+    form = visitor.get("overview").fields
+    monkeypatch.setenv("PAYMENT_GATEWAY_ENDPOINT", "https://api.stripe.com")
+    monkeypatch.setenv("CHECKOUT_URL", checkout)
+    opened = app.handler(visitor.event("POST", "/account/new-card", urlencode(form)), None)
+    assert opened["statusCode"] == status
+    policy = opened["multiValueHeaders"]["Content-Security-Policy"][0]  # type: ignore[index]
+    named = ("'self'", "https://checkout.stripe.com", "https://hooks.stripe.com", checkout)
+    assert policy.endswith(f"form-action {' '.join(named).strip()}")
