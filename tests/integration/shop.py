@@ -76,8 +76,9 @@ class End:
     payment: dict[str, Any]
 
 
-def wait_until[T](what: Callable[[], T], *, seconds: float = 30) -> T:
-    """Ask `what` ten times a second and return its first true value; fail after `seconds`."""
+def wait_until[T](what: Callable[[], T], *, seconds: float = 90) -> T:
+    """Ask `what` ten times a second and return its first true value; fail after `seconds`. The default is long, so that
+    a busy machine fails no test."""
     deadline = time.monotonic() + seconds
     while not (value := what()):
         assert time.monotonic() < deadline, f"still {value!r} after {seconds:.0f} s"
@@ -187,7 +188,7 @@ class Shop:
         assert reply.status == 202, reply
         return self.ends(subscriber, before + 1)[-1]
 
-    def retries_until[T](self, come: Callable[[], T], *, seconds: float = 60) -> T:
+    def retries_until[T](self, come: Callable[[], T], *, seconds: float = 100) -> T:
         """Return the first true value of `come`, ending the queues' waits between two tries at once."""
 
         def has_come() -> T:
@@ -282,7 +283,7 @@ class Shop:
     def mails_to(self, address: str) -> list[EmailMessage]:
         """Return the mails to the address, a text that no other address contains."""
         count = sum(address in "".join(mail["to"]) for mail in self._emulator("/_local/mails"))
-        wait_until(lambda: len(self._arrived(address)) >= count, seconds=10)
+        wait_until(lambda: len(self._arrived(address)) >= count)
         return self._arrived(address)
 
     def bounce_of(self, subscriber: Subscriber, mail: str, **said: Any) -> dict[str, Any]:

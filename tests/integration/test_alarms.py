@@ -60,7 +60,7 @@ class Watch:
         return {_short(alarm["AlarmName"]) for alarm in self._alarms()}
 
     def comes_on(self, *names: str) -> None:
-        wait_until(lambda: set(names) <= self.on(), seconds=20)
+        wait_until(lambda: set(names) <= self.on())
 
     def goes_off(self, *names: str, after: float = 5 * MINUTES) -> None:
         """Let `after` seconds pass without further events, and assert that the alarms are off."""
@@ -431,7 +431,7 @@ def test_charging_is_turned_off(shop: Shop, watch: Watch) -> None:
         assert_untouched(shop, waits)
     finally:
         assert "charging is on" in oncall(shop, "charging", "on")
-    wait_until(lambda: [item["status"] for item in shop.ledger(waits)] == ["done"], seconds=60)
+    wait_until(lambda: [item["status"] for item in shop.ledger(waits)] == ["done"])
     assert_renewed_once(shop, waits)
     watch.goes_off("charging-off", after=1 * MINUTES)
 

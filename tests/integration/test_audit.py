@@ -85,7 +85,7 @@ def test_a_healthy_shop_has_no_difference(shop: Shop) -> None:
         pages = shop.stack.client("cloudwatch").get_paginator("list_metrics").paginate(Namespace="subscription-mgmt")
         return {metric["MetricName"] for page in pages for metric in page["Metrics"]}
 
-    wait_until(lambda: metrics <= written(), seconds=10)
+    wait_until(lambda: metrics <= written())
     assert alarm(shop, "audit-difference") != "ALARM"
 
 
@@ -154,7 +154,7 @@ def test_each_kind_is_found_and_told(shop: Shop) -> None:
     assert len(listed) == len(found)
     assert reply["differences"] == dict.fromkeys(Difference, 1)
     assert [each["payment_id"] for each in listed if each["kind"] == "doubled"] == [second]
-    wait_until(lambda: alarm(shop, "audit-difference") == "ALARM", seconds=10)
+    wait_until(lambda: alarm(shop, "audit-difference") == "ALARM")
     told = Counter(
         line["kind"] for line in logged(shop) if line.get("message") == "difference" and line["level"] == "WARNING"
     )
