@@ -224,7 +224,7 @@ def _page(title: str, body: str, status: int = 200) -> Response:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
-        '<div class="banner">Sandbox gateway: no real card, no real money</div>'
+        '<header class="banner">Sandbox gateway: no real card, no real money</header>'
         f"<main><h1>{escape(title)}</h1>{body}</main></body></html>",
         status,
         {"Cache-Control": "no-store"},

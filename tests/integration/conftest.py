@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from local.stack import Stack
 
-pytest.register_assert_rewrite("tests.integration.shop")
+pytest.register_assert_rewrite("tests.integration.shop", "tests.integration.customer")
 
 from tests.integration.cloud import Cloud  # noqa: E402
 from tests.integration.shop import Shop  # noqa: E402  (pytest must rewrite its assertions before the import)

@@ -114,8 +114,8 @@ class CustomersCard:
         except NotAllowed:
             return Refusal.ENDED
         except Overtaken as overtaken:
-            if _RECORD in overtaken.failed:  # the card was taken, and somebody has changed the payment method since
-                return Refusal.SESSION_USED
+            if overtaken.failed.keys() == {_RECORD}:  # the card was taken, and the payment method was updated since
+                return Refusal.SESSION_OLDER
             raise
 
     def _saved(self, session: CardSession, row: Row) -> SavedCard | Refusal:
