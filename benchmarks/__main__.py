@@ -55,6 +55,7 @@ def main() -> None:
         "sizes": _sizes(folder / "artifacts", functions),
         "receipts": _receipts(functions["generate_receipt"], folder),
         "growth": _growth(),
+        "page": json.loads(_with_the_tests_fakes("benchmarks.page")),
     }
     (ROOT / "benchmarks/results.json").write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n")
     before = seed.measured(measured["measured"]["machine"])

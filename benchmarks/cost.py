@@ -78,6 +78,10 @@ _PUBLISHING_SECONDS = 0.02
 """How long EventPublisher is assumed to run for a record of a stream."""
 _POSTING_SECONDS = 0.1
 """How long EventDeliverer is assumed to run for an event; most of the time is the answer of the application."""
+_PAGE_SECONDS = 0.03
+"""How long CustomerPage, and ProcessPayment for the page, are assumed to compute for a request, at 512 MB."""
+_PAGE_START_SECONDS = 1.5
+"""How long a cold start of CustomerPage is assumed to take."""
 _COLD_SHARE = 0.01
 _PER_SECOND = MILLION / 86_400  # spread over a day
 _TRACED_SHARE = (1 + 0.05 * (_PER_SECOND - 1)) / _PER_SECOND  # X-Ray's default: a trace a second, and 5 % of the rest
@@ -292,6 +296,18 @@ bus, {publisher} for a run of EventPublisher for each record (assumed: {record_m
 renewals run at once), and {publisher_reads} for two consistent reads for each event. With `EventsUrl`, {posted} dollars
 are added: three requests to SQS and a run of EventDeliverer for each event (assumed: {posting_ms:.0f} ms at 256 MB).
 
+## The customer page
+
+Dollars for 1,000,000 customers, each from the link in a mail on; calls and units are counted in memory:
+
+{visits}
+
+A request to the page is a request to the API and a run of CustomerPage (assumed: {page_ms:.0f} ms at 512 MB, and the
+waiting time for each call): 1,000,000 requests of customers who look cost {views} dollars. For a new card the page
+waits for two runs of ProcessPayment, which call Stripe. On top come the mail that confirms a cancellation ({mails}
+dollars for 1,000,000), and the renewal that is tried again with a new card. Customers who come alone meet a cold start
+(assumed: {start_s} s): {starts} dollars for 1,000,000. Without customers nothing is spent.
+
 ## The cost of an idle month
 
 Prices are from memory:
@@ -374,6 +390,12 @@ def text(measured: Mapping[str, Any], seed: Mapping[str, Any]) -> str:
         record_ms=1000 * _PUBLISHING_SECONDS,
         posted=f"{MILLION * posting():.2f}",
         posting_ms=1000 * _POSTING_SECONDS,
+        visits=_table("| requests | reads | writes | $", _visits(measured["page"])),
+        views=f"{MILLION * visiting(measured['page']['look']) / measured['page']['look']['requests']:.2f}",
+        page_ms=1000 * _PAGE_SECONDS,
+        mails=f"{MILLION * PRICES['mail'].each:.0f}",
+        start_s=_PAGE_START_SECONDS,
+        starts=f"{MILLION * _PAGE_START_SECONDS * 512 / 1024 * PRICES['lambda GB-s'].each:.2f}",
         waits=", ".join(f"{name} {wait:.0f}" for name, wait in WAITS.items()),
         cold=_COLD_SHARE,
         traced=_TRACED_SHARE,
@@ -416,6 +438,33 @@ def posting() -> float:
     """Return the dollars for posting an event to the application, which takes the event at the first try."""
     run = PRICES["lambda request"].each + _POSTING_SECONDS * 256 / 1024 * PRICES["lambda GB-s"].each
     return 3 * PRICES["message"].each + run
+
+
+def visiting(counted: Mapping[str, float]) -> float:
+    """Return the dollars for a customer's visit of the customer page.
+
+    Args:
+        counted: what the visit causes, as benchmarks.page counts it. While ProcessPayment waits for the gateway, the
+            page waits for ProcessPayment, and both are billed.
+    """
+    runs = counted["requests"] + counted["payment_runs"]
+    waits = (counted["dynamodb"] * WAITS["dynamodb"] + 2 * counted["gateway"] * WAITS["gateway"]) / 1000
+    return (
+        counted["requests"] * PRICES["rest request"].each
+        + runs * PRICES["lambda request"].each
+        + (runs * _PAGE_SECONDS + waits) * 512 / 1024 * PRICES["lambda GB-s"].each
+        + counted["reads"] * PRICES["read"].each
+        + counted["writes"] * PRICES["write"].each
+        + counted["messages"] * PRICES["message"].each
+    )
+
+
+def _visits(measured: Mapping[str, Mapping[str, float]]) -> Iterable[Sequence[str]]:
+    acts = {"look": "looks", "cancel": "cancels", "update_card": "updates the payment method"}
+    for name, said in acts.items():
+        counted = measured[name]
+        units = (f"{counted[kind]:.0f}" for kind in ("requests", "reads", "writes"))
+        yield f"a customer who {said}", *units, f"{MILLION * visiting(counted):.2f}"
 
 
 def _standing() -> dict[str, int | float]:

@@ -178,9 +178,9 @@ class Visitor:
 
 
 @contextmanager
-def visiting(shop: World) -> Iterator[Visitor]:
+def visiting(shop: World, browser: type[Visitor] = Visitor) -> Iterator[Visitor]:
     """Put the page's function behind a browser, over a shop."""
-    made = Visitor(shop)
+    made = browser(shop)
 
     def current(test_clock: object = None) -> Moment:
         return clock.moment(made.now, "prod", shop.zone, test_clock)

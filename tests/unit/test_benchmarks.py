@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import cost, report, seed
+from benchmarks import cost, page, report, seed
 from benchmarks.units import MeteredDynamoDB
 from renewals.runtime import dynamodb
 from tests.fakes import DUE, World
@@ -44,6 +44,24 @@ def test_the_documents_say_what_was_measured(results: Any, before: dict[str, Any
     without an edit by hand."""
     assert (ROOT / "docs/performance.md").read_text() == report.text(results, before)
     assert (ROOT / "docs/cost.md").read_text() == cost.text(results, before)
+
+
+def test_a_visit_of_the_customer_page_is_counted(results: Any) -> None:
+    """A counted visit has the committed number of requests; only a visit that changes something writes, and only the
+    visit for a new card asks the gateway."""
+    counted = page.measured()
+    assert {name: each["requests"] for name, each in counted.items()} == {
+        name: each["requests"] for name, each in results["page"].items()
+    }
+    assert [each["writes"] > 0 for each in counted.values()] == [False, True, True]
+    assert [each["gateway"] for each in counted.values()] == [0, 0, 3]
+
+
+def test_a_visit_of_the_customer_page_costs_what_a_calculator_says() -> None:
+    """Six requests, 17 reads, 8 writes and 18 calls agree with a calculation by hand for a million customers: 21.00
+    and 1.20 dollars for requests, 2.40 for time, 2.13 for reads and 5.00 for writes."""
+    counted = {"requests": 6, "reads": 17, "writes": 8, "dynamodb": 18, "payment_runs": 0, "gateway": 0, "messages": 0}
+    assert 1e6 * cost.visiting(counted) == pytest.approx(21 + 1.2 + 2.4 + 2.125 + 5, abs=0.01)
 
 
 def test_what_is_missed_is_known(results: Any, before: dict[str, Any]) -> None:
