@@ -46,6 +46,10 @@ _OUTCOMES = (
     PaymentOutcome.REFUNDED,
 )
 
+_KEYS_HELD_SECONDS = 120
+"""How long the two keys of links are held: together they are read once a minute, as often as the single key was read
+before mails led to the customer page. Functions that check links read a key after a minute."""
+
 
 @telemetry.observed
 def handler(event: Event, _context: object) -> Reply:
@@ -159,12 +163,12 @@ def _account_key() -> str:
 
 @cache
 def _account_secret() -> receipt_links.LinkKey:
-    return receipt_links.LinkKey(aws.secrets_manager(), setting("ACCOUNT_LINK_KEY_ARN"))
+    return receipt_links.LinkKey(aws.secrets_manager(), setting("ACCOUNT_LINK_KEY_ARN"), _KEYS_HELD_SECONDS)
 
 
 @cache
 def _link_key() -> receipt_links.LinkKey:
-    return receipt_links.LinkKey(aws.secrets_manager(), setting("RECEIPT_LINK_KEY_ARN"))
+    return receipt_links.LinkKey(aws.secrets_manager(), setting("RECEIPT_LINK_KEY_ARN"), _KEYS_HELD_SECONDS)
 
 
 @cache

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import send_email.app
 from renewals.ledger.receipt_links import LinkKey, named, token
 from renewals.runtime import aws
 from subscriptions_api import app, receipts, shared
@@ -77,6 +78,28 @@ def test_a_changed_key_is_noticed_within_a_minute() -> None:
     assert key.value() == "old"
     seconds[0] = 60.0
     assert (key.value(), secrets.reads) == ("new", 2)
+
+
+def test_mails_read_both_keys_of_links_once_a_minute_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An execution environment that sends a mail each second for an hour reads the key of receipts and the key of the
+    customer page sixty times together."""
+    seconds = [0.0]
+    secrets: Any = FakeSecrets("key")
+    monkeypatch.setattr(aws, "secrets_manager", lambda: secrets)
+    monkeypatch.setenv("RECEIPT_LINK_KEY_ARN", "receipts")
+    monkeypatch.setenv("ACCOUNT_LINK_KEY_ARN", "account")
+    kept = (send_email.app._link_key, send_email.app._account_secret)
+    for each in kept:
+        each.cache_clear()
+    keys = [each() for each in kept]
+    for key in keys:
+        key._monotonic = lambda: seconds[0]
+    for second in range(3600):
+        seconds[0] = second
+        assert {key.value() for key in keys} == {"key"}
+    assert secrets.reads == 60
+    for each in kept:
+        each.cache_clear()
 
 
 @pytest.fixture

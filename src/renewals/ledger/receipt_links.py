@@ -27,22 +27,29 @@ _HELD_SECONDS = 60
 
 
 class LinkKey:
-    """The key of the links, read from its secret again after a minute. A changed key stays unnoticed for up to a
-    minute.
+    """The key of the links, read from its secret again after `held_seconds`. A changed key stays unnoticed for up to
+    this time.
 
     Raises BadSecret for a secret that is no text, and botocore's errors if AWS fails.
     """
 
-    def __init__(self, client: SecretsManagerClient, arn: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        client: SecretsManagerClient,
+        arn: str,
+        held_seconds: int = _HELD_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
         self._arn = arn
+        self._held_seconds = held_seconds
         self._monotonic = monotonic
         self._held: tuple[str, float] | None = None
 
     def value(self) -> str:
         """Return the key."""
         now = self._monotonic()
-        if self._held is None or now - self._held[1] >= _HELD_SECONDS:
+        if self._held is None or now - self._held[1] >= self._held_seconds:
             told = self._client.get_secret_value(SecretId=self._arn)
             if "SecretString" not in told:
                 raise BadSecret("the secret of the links is binary, and no text")
