@@ -20,9 +20,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from local.console.gallery import Gallery, GalleryError, Kind
 from local.console.look import BAD, STATUSES, Look, money
 from local.console.mails import Mail
 from local.stack import StackError
+from renewals.language.tags import ENGLISH, LANGUAGES
 
 _FOLDER = Path(__file__).parent
 _HEADERS = {
@@ -38,6 +40,11 @@ _HEADERS = {
 _OF_A_MAIL = {
     "Content-Security-Policy": "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; "
     "style-src 'unsafe-inline'; img-src data:; form-action 'none'; frame-ancestors 'self'"
+}
+# For a sample: as a mail's, and no link leads anywhere.
+_OF_A_SAMPLE = {
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "form-action 'none'; frame-ancestors 'self'"
 }
 
 
@@ -64,12 +71,15 @@ def application(look: Callable[[], Look], port: int) -> Starlette:
             Route("/mail", pages.mail),
             Route("/mail/html", pages.mail_html),
             Route("/mail/attachment", pages.attachment),
+            Route("/gallery", pages.gallery),
+            Route("/gallery/sample", pages.sample),
             Route("/favicon.ico", pages.icon),  # requested by browsers with a PDF, since a PDF cannot name an icon
             Mount("/static", StaticFiles(directory=_FOLDER / "static")),
         ],
         middleware=[Middleware(_Headers), Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])],
         exception_handlers={
             HTTPException: pages.refused,
+            GalleryError: pages.unmade,
             StackError: pages.gone,
             BotoCoreError: pages.gone,
             ClientError: pages.gone,
@@ -82,6 +92,7 @@ class _Pages:
     def __init__(self, look: Callable[[], Look], templates: Jinja2Templates) -> None:
         self._look = look
         self._templates = templates
+        self._gallery = Gallery()
 
     def start(self, request: Request) -> Response:
         return self._shown(request, "start.html", **self._now())
@@ -133,6 +144,23 @@ class _Pages:
         attached = attachments[int(number)]
         return _file(attached.content, attached.kind, attached.name)
 
+    def gallery(self, request: Request) -> Response:
+        locale, kind = _locale(request), request.query_params.get("kind", Kind.PAGE)
+        if kind not in Kind:
+            raise HTTPException(404)
+        shown = [each for each in self._gallery.look(locale) if each.kind == kind]
+        return self._shown(
+            request, "gallery.html", locale=locale, kind=kind, kinds=list(Kind), languages=LANGUAGES, shown=shown
+        )
+
+    def sample(self, request: Request) -> Response:
+        found = self._gallery.sample(_locale(request), request.query_params.get("name", ""))
+        if found is None:
+            raise HTTPException(404)
+        if found.kind is Kind.RECEIPT:
+            return _file(found.pdf, "application/pdf", f"{found.name}.pdf")
+        return HTMLResponse(found.content, headers=_OF_A_SAMPLE)
+
     def icon(self, _request: Request) -> Response:
         return FileResponse(_FOLDER / "static/icon.svg")
 
@@ -144,6 +172,9 @@ class _Pages:
     def gone(self, request: Request, error: Exception) -> Response:
         why = error.response["Error"]["Code"] if isinstance(error, ClientError) else str(error)
         return self._problem(request, 503, "The local stack does not answer, or is being deployed.", why)
+
+    def unmade(self, request: Request, error: Exception) -> Response:
+        return self._problem(request, 500, "The samples cannot be made. Mend the fault, and reload.", str(error))
 
     def broken(self, request: Request, _error: Exception) -> Response:
         return self._problem(request, 500, "The console has failed.", "The log shows the error: logs/console.log")
@@ -186,6 +217,13 @@ class _Headers:
 def _file(content: bytes, kind: str, name: str) -> Response:
     place = "inline" if kind == "application/pdf" else "attachment"
     return Response(content, 200, {"Content-Disposition": f"{place}; filename*=utf-8''{quote(name, safe='')}"}, kind)
+
+
+def _locale(request: Request) -> str:
+    locale = request.query_params.get("locale", ENGLISH)
+    if locale not in LANGUAGES:
+        raise HTTPException(404)
+    return locale
 
 
 def _day(at: datetime, zone: tzinfo) -> str:
