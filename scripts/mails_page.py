@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -58,7 +58,8 @@ _ABOUT = """# Mails and receipts
 Customers get these mails and receipts. `python -m scripts.mails_page` makes this page and its pictures, which are as
 wide as a phone. The texts stand in [catalogues](../src/renewals/language/catalogues), in eleven languages
 ([languages.md](languages.md)), and the layout of the mails in [layout](../src/send_email/layout). Mails link to the
-[customer page](account.md), or to a page of your own.
+[customer page](account.md), or to a page of your own. The console of the local stack has a
+[gallery](local.md#the-gallery) of all mails in all languages.
 """
 
 
@@ -67,7 +68,7 @@ class Example:
     """A mail or a receipt of the page.
 
     name: the name of the picture. when: when a customer gets the mail. shown: the HTML of a mail, or the PDF of a
-    receipt. words: all words, as plain text.
+    receipt. words: all words, as plain text. folder: the folder of the picture.
     """
 
     name: str
@@ -75,11 +76,12 @@ class Example:
     when: str
     shown: str | bytes
     words: str
+    folder: Path = PICTURES
 
     @property
     def picture(self) -> Path:
         """The file of the picture."""
-        return PICTURES / f"{self.name}.png"
+        return self.folder / f"{self.name}.png"
 
     @property
     def digest(self) -> str:
@@ -309,16 +311,21 @@ def _of_pdf(pdf: bytes) -> Image.Image:
         return image
 
 
-def main() -> None:
-    """Write the page, and take the pictures whose mail or receipt has changed."""
-    PICTURES.mkdir(exist_ok=True)
-    found = list(examples())
-    for picture in set(PICTURES.glob("*.png")) - {each.picture for each in found}:
+def take_all(found: Sequence[Example], pictures: Path) -> None:
+    """Take the pictures whose mail, receipt or page has changed, and remove all other pictures from the folder."""
+    pictures.mkdir(exist_ok=True)
+    for picture in set(pictures.glob("*.png")) - {each.picture for each in found}:
         picture.unlink()
     with TemporaryDirectory() as folder:
         for each in found:
             if not each.picture.exists() or digest_of(each.picture) != each.digest:
                 take(each, Path(folder))
+
+
+def main() -> None:
+    """Write the page, and take the pictures whose mail or receipt has changed."""
+    found = list(examples())
+    take_all(found, PICTURES)
     PAGE.write_text(page(found), encoding="utf-8")
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from renewals.language import Words
 from renewals.language.catalogues import FOLDER
+from scripts import page_pictures
+from scripts.mails_page import digest_of
 from scripts.page_samples import samples
 from tests.unit.test_catalogues import ENGLISH_WORDS, OTHERS, texts
 
@@ -49,3 +51,14 @@ def test_no_english_is_left_in_another_language(tag: str) -> None:
         if found:
             left[each.name] = found
     assert left == {}
+
+
+def test_the_pictures_of_the_page_are_of_today() -> None:
+    """docs/account.md shows each picture; each picture was taken of the page as the code makes the page now, and all
+    pictures together have less than 200 kB: `python -m scripts.page_pictures` has been run."""
+    found = list(page_pictures.examples())
+    shown = page_pictures.PICTURES.with_suffix(".md").read_text()
+    assert [each.name for each in found if digest_of(each.picture) != each.digest] == []
+    assert [each.name for each in found if f'src="account/{each.picture.name}"' not in shown] == []
+    assert {each.picture for each in found} == set(page_pictures.PICTURES.iterdir())
+    assert sum(each.picture.stat().st_size for each in found) < 200_000
