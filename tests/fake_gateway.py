@@ -74,6 +74,8 @@ class FakeGateway:
     errors_by_key: set[str] = field(default_factory=set)  # keys whose stored 500 is repeated
     refunds_begin: GatewayRefundState = GatewayRefundState.SUCCEEDED  # the state of a new refund
     turned_away: set[str] = field(default_factory=set)  # operations refused to our account
+    unknown_types: set[str] = field(default_factory=set)  # types of events whose search gets 400
+    unanswered_types: set[str] = field(default_factory=set)  # types of events whose search gets 500
     forbidden: set[str] = field(
         default_factory=set
     )  # operations, or kinds of events, that the key has no permission for
@@ -322,6 +324,10 @@ class FakeGateway:
                 raise GatewayRefused("parameter_invalid", "find_events", self._request_id(), param="types")
             if self.forbidden & {each.rpartition(".")[0] for each in search.types}:
                 raise GatewayForbidden("rak_event_read", self._request_id())
+            if self.unknown_types & set(search.types):
+                raise GatewayRefused("parameter_invalid", "find_events", self._request_id(), param="types[0]")
+            if self.unanswered_types & set(search.types):
+                raise GatewayUnavailable("api_error", self._request_id(), answered=True)
             first = max(int(search.since.timestamp()), int((self.now - timedelta(days=30)).timestamp()))
             found = [
                 each

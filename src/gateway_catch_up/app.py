@@ -5,8 +5,9 @@ Event: {} from the schedule, for the time since the last complete catch-up; {"fr
 since that day in UTC, or since the last complete catch-up if that is earlier; {"left": [...]} from the function itself,
 for the pages that the run before has not read. Reply: {"finished": whether the catch-up is complete, "found": the
 number of hints that this run has put on the queue}. If the catch-up is not complete, a further run continues, or the
-gateway has rejected the key, or the key may not read some of the events. Lambda starts a failed run twice more, and the
-repeated run does the same work again: an event may be on the queue twice.
+gateway has rejected the key, or the key may not read some of the events. A run with a search that the gateway does not
+answer makes all other searches, and then fails. Lambda starts a failed run twice more, and the repeated run does the
+same work again: an event may be on the queue twice.
 
 Decision: D239 (DECISIONS.md).
 """
@@ -68,6 +69,10 @@ def handler(event: Event, context: Any) -> Reply:
     telemetry.count("GatewayEventsCaughtUp", catch_up.found)
     reply: Reply = {"finished": finished, "found": catch_up.found}
     telemetry.logger().info("caught up", extra=reply)
+    if (
+        catch_up.fault is not None
+    ):  # after all other searches, the run fails, so that the alarm catch-up-errors comes on
+        raise catch_up.fault
     return reply
 
 

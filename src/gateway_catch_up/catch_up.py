@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from renewals.gateway import access as gateway_access
-from renewals.gateway.port import GatewayForbidden, is_of_deployment
+from renewals.gateway.port import GatewayForbidden, GatewayRefused, GatewayUnavailable, is_of_deployment
 from renewals.runtime import telemetry
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class CatchUp:
         hand_on: starts a further run with the given searches.
         seconds_left: returns the time left before this run is stopped.
         found: the number of events sent so far.
+        fault: the last error of a search that the gateway did not answer; None without such an error.
     """
 
     gateway: Gateway
@@ -60,18 +61,23 @@ class CatchUp:
     hand_on: Callable[[Sequence[Search]], None]
     seconds_left: Callable[[], float]
     found: int = 0
+    fault: GatewayRefused | GatewayUnavailable | None = None
 
     def run(self, searches: Sequence[Search]) -> bool:
         """Read at least one page, and further pages until the searches are complete, MOST_PAGES are read, or little
-        time is left. Return whether the searches are complete; False if a further run continues, or if the key may not
-        search for some of the types.
+        time is left. Return whether the searches are complete; False if a further run continues, if the key may not
+        search for some of the types, or if the gateway did not answer a search.
 
-        A search that the key may not make is told and left for the next night. The other searches go on.
+        A search that the key may not make, and a search that the gateway does not answer, are told and left for the
+        next night. The other searches go on. `fault` then has the error of the gateway, unless a further run meets the
+        error again.
 
-        Raises the gateway's errors except GatewayForbidden, NotHandedOver, and botocore's errors.
+        Raises GatewayUnauthorized, NotHandedOver, and botocore's errors.
         """
         left = [*searches]
         forbidden: list[Search] = []
+        failed: list[Search] = []
+        has_read = False
         for _ in range(MOST_PAGES):
             if not left:
                 break
@@ -79,15 +85,30 @@ class CatchUp:
             search = left.pop(0)
             try:
                 left = self._search(search) + left
+                has_read = True
             except GatewayForbidden as fault:
                 gateway_access.tell(fault)
                 forbidden.append(search)
+                continue
+            except GatewayRefused as fault:
+                self._note(fault, search)
+                failed.append(search)
+                continue
+            except GatewayUnavailable as fault:
+                self._note(fault, search)
+                failed.append(search)
             if self.seconds_left() < ENOUGH_SECONDS:
                 break
-        if left:
-            # The further run tries the forbidden searches again, and so knows that the catch-up is not complete.
-            self.hand_on(left + forbidden)
-        return not left and not forbidden
+        if left and (has_read or self.fault is None):  # without a single page, Lambda tries this run again
+            # The further run tries the other searches again, and so knows that the catch-up is not complete.
+            self.hand_on(left + forbidden + failed)
+            self.fault = None
+        return not left and not forbidden and not failed
+
+    def _note(self, fault: GatewayRefused | GatewayUnavailable, search: Search) -> None:
+        told = {"types": [*search.types], "error": str(fault), "gateway_request_id": fault.request_id}
+        telemetry.logger().error("a search failed", extra=told)
+        self.fault = fault
 
     def _let_new_events_pass(self) -> None:
         """Wait until few messages are in the queue, or for as long as the time of the run and _PAUSES allow."""

@@ -18,7 +18,7 @@ from renewals.domain import refunds
 from renewals.domain.errors import BadEvent
 from renewals.domain.gateway_event import GatewayEventType
 from renewals.domain.transitions import Action
-from renewals.gateway.port import MOST_EVENT_TYPES, EventSearch, FoundEvents, GatewayUnavailable
+from renewals.gateway.port import MOST_EVENT_TYPES, EventSearch, FoundEvents, GatewayRefused, GatewayUnavailable
 from tests.door import Door, forget_secrets
 from tests.fake_aws import error
 from tests.fakes import NOON, Cut, World
@@ -202,11 +202,12 @@ def test_nights_that_failed_are_made_up_for(door: Door) -> None:
     """For a week no catch-up comes to its end. The next good night finds the events of the whole week."""
     door.catch_up()
     lost = [emit(door, "payment_intent.succeeded", n, NOON + n * DAY + HOUR) for n in range(7)]
+    door.world.gateway.unanswered_types = set(GatewayEventType)
     for _ in range(6):
         door.now += DAY
-        door.world.gateway.trouble.append(("find_events", "before"))
         with pytest.raises(GatewayUnavailable):
             door.catch_up()
+    door.world.gateway.unanswered_types = set()
     door.now += 2 * DAY
     door.catch_up()
     assert queued(door) == lost[::-1]
@@ -222,11 +223,11 @@ def test_the_first_nights_that_failed_are_made_up_for(door: Door, fault: str) ->
             if fault == "the gateway rejects the key":
                 door.world.gateway.turned_away = {"find_events"}
             elif fault == "the gateway is down":
-                door.world.gateway.trouble.append(("find_events", "before"))
+                door.world.gateway.unanswered_types = set(GatewayEventType)
             else:
                 door.no_gateway = True
             door.catch_up()
-        door.world.gateway.turned_away, door.no_gateway = set(), False
+        door.world.gateway.turned_away, door.world.gateway.unanswered_types, door.no_gateway = set(), set(), False
         door.now += DAY
     assert queued(door) == []
     door.catch_up()
@@ -494,6 +495,49 @@ def test_a_missing_permission_stops_no_other_type(
     assert door.catch_up()[-1]["finished"]
     assert queued(door) == [contested]
     assert '"GatewayCatchUps":[1.0]' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("pages", ["one page", "many runs"])
+@pytest.mark.parametrize("answer", ["400", "500"])
+def test_a_search_that_fails_stops_no_other_search(
+    door: Door, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answer: str, pages: str
+) -> None:
+    """The gateway answers the search for disputes with an error every night. The events of all other types are found;
+    each try of Lambda fails, so that the alarm for errors comes on; and no night is counted. The first night with an
+    answer finds the events of disputes since the last good night."""
+    gateway = door.world.gateway
+    if pages == "many runs":
+        gateway.events_on_a_page = 1
+        monkeypatch.setattr("gateway_catch_up.catch_up.MOST_PAGES", 2)
+    contested = emit(door, "charge.dispute.created", 1)
+    kinds = ("payment_intent.succeeded", "refund.created", "refund.failed", "payment_method.detached")
+    others = {emit(door, kind, n, NOON - 2 * HOUR) for n, kind in enumerate(kinds, 2)}
+    failing = gateway.unknown_types if answer == "400" else gateway.unanswered_types
+    failing.add("charge.dispute.created")
+    for _ in range(3):
+        with pytest.raises(GatewayRefused if answer == "400" else GatewayUnavailable):
+            door.catch_up()
+    assert set(queued(door)) == others
+    stored = json.loads(door.world.s3.objects[marks.KEY]["Body"])
+    assert stored["charge.dispute.created"] == (NOON - FIRST_NIGHT).isoformat()
+    assert stored["refund.created"] == NOON.isoformat()
+    assert '"GatewayCatchUps"' not in capsys.readouterr().out
+    failing.clear()
+    door.now += 3 * DAY
+    assert door.catch_up()[-1]["finished"]
+    assert queued(door) == [contested]
+    assert '"GatewayCatchUps":[1.0]' in capsys.readouterr().out
+
+
+def test_runs_with_little_time_end_although_searches_fail(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run has little time, and the gateway refuses two searches: the chain of runs ends, with the error."""
+    monkeypatch.setattr(Door, "seconds_left", lambda _: 30)
+    door.world.gateway.unknown_types = {"charge.dispute.created", "refund.created"}
+    door.world.gateway.forbidden = {"payment_method"}
+    lost = emit(door, "payment_intent.succeeded")
+    with pytest.raises(GatewayRefused):
+        door.catch_up()
+    assert queued(door) == [lost]
 
 
 def test_a_gap_of_more_than_thirty_days_is_told(
