@@ -50,8 +50,8 @@ def _lapsed(payment: Payment) -> Payment:
 @dataclass
 class FakeGateway:
     """The gateway port in memory. A card's id tells its behaviour: pm_declined..., pm_3ds..., pm_gone, pm_detached.
-    With the customer present, the bank asks for pm_3ds and pm_3ds_too, and pm_3ds_asks_nobody pays at once. All other
-    cards pay, unless `owners` gives them to a different customer or somebody has detached them.
+    With the customer present, the bank asks for pm_3ds..., but pm_3ds_asks_nobody pays at once. All other cards pay,
+    unless `owners` gives them to a different customer or somebody has detached them.
 
     now: the gateway's clock. charged: every attempt to charge. by_key: the payment made under every idempotency key, as
     long as the gateway remembers.
@@ -88,6 +88,8 @@ class FakeGateway:
     pages: dict[str, CardPageRequest] = field(default_factory=dict)  # the request of each session
     events: list[Event] = field(default_factory=list)  # the events so far, oldest first
     events_on_a_page: int = 100
+    bank: str = "https://bank.example"  # the origin of the bank's pages
+    ways_back: dict[str, str] = field(default_factory=dict)  # the bank's page to the address for the way back
     _begun: dict[str, GatewayRefundState] = field(default_factory=dict)  # refund to the state first answered
 
     def _next_number(self) -> int:
@@ -114,7 +116,11 @@ class FakeGateway:
 
     def confirm_on_session(self, payment_id: str, payment_method: str, return_url: str) -> Payment | None:
         assert return_url, "the bank's page must send the customer back"
-        return self._confirmed("confirm_on_session", payment_id, payment_method)
+        confirmed = self._confirmed("confirm_on_session", payment_id, payment_method)
+        challenge = self.payments[payment_id].challenge
+        if challenge is not None:
+            self.ways_back.setdefault(challenge.url, return_url)
+        return confirmed
 
     def _confirmed(self, operation: str, payment_id: str, payment_method: str) -> Payment | None:
         try:
@@ -132,11 +138,11 @@ class FakeGateway:
                     return self.payments[payment_id]
                 self.attempts.append((payment_id, payment_method))
                 payment = replace(payment, challenge=None)
-                if operation == "confirm_on_session" and payment_method in ("pm_3ds", "pm_3ds_too"):
-                    self.payments[payment_id] = self._challenged(payment, payment_method)
-                    return self.payments[payment_id]
                 if operation == "confirm_on_session" and payment_method == "pm_3ds_asks_nobody":
                     self.succeed(payment_id)
+                    return self.payments[payment_id]
+                if operation == "confirm_on_session" and payment_method.startswith("pm_3ds"):
+                    self.payments[payment_id] = self._challenged(payment, payment_method)
                     return self.payments[payment_id]
                 self.payments[payment_id] = self._attempt(payment, payment_method)
                 self._tell_of_attempt(payment_id)
@@ -403,7 +409,7 @@ class FakeGateway:
 
     def _challenged(self, payment: Payment, card: str) -> Payment:
         """Open a challenge at a new address. The error of the earlier attempt is cleared."""
-        challenge = Challenge(f"https://bank.example/{payment.id}/{self._next_number()}", card)
+        challenge = Challenge(f"{self.bank}/{payment.id}/{self._next_number()}", card)
         return replace(payment, state=PaymentState.ACTION_REQUIRED, failure=None, challenge=challenge)
 
     def at_the_bank(self, url: str, *, accepts: bool = True) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 
 from customer_page import app, visits
 from renewals.domain.customer_request import CustomerRequest
@@ -18,6 +19,7 @@ from renewals.ledger import account_links
 from renewals.ledger.account_links import Account, Power, Purpose
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.clock import Moment
+from tests.cuts import Cut
 from tests.fakes import LINKS, NOON, World
 
 HOST = "abcd1234.execute-api.eu-west-1.amazonaws.com"
@@ -105,23 +107,31 @@ class Visitor:
     # The function's surroundings
 
     def get_secret_value(self, **q: Any) -> dict[str, str]:
-        return {"SecretString": self.secret if q["SecretId"] == "account key" else "receipts"}
+        with self.shop.cuts.around("secretsmanager.GetSecretValue"):
+            return {"SecretString": self.secret if q["SecretId"] == "account key" else "receipts"}
 
     def send_message_batch(self, **q: Any) -> dict[str, Any]:
         if self.trouble is not None:
             raise self.trouble
         assert q["QueueUrl"] == "queue"
-        self.queued += [json.loads(entry["MessageBody"]) for entry in q["Entries"]]
-        return {}
+        with self.shop.cuts.around("sqs.SendMessageBatch"):
+            self.queued += [json.loads(entry["MessageBody"]) for entry in q["Entries"]]
+            return {}
 
     def invoke(self, **q: Any) -> dict[str, Any]:
-        """Call ProcessPayment, with the gateway of the shop behind it."""
+        """Call ProcessPayment, with the gateway of the shop behind it. A call whose function ends by an error succeeds,
+        and its answer names the error."""
         if self.trouble is not None:
             raise self.trouble
         assert q["FunctionName"] == "process-payment"
         asked = CustomerRequest.from_fields(json.loads(q["Payload"])["customer_request"])
-        reply = self.shop.ask(asked, self.now)
-        return {"Payload": io.BytesIO(json.dumps(reply).encode())}
+        with self.shop.cuts.around("lambda.Invoke"):
+            try:
+                answer: dict[str, Any] = {"Payload": self.shop.ask(asked, self.now)}
+            except (Cut, BotoCoreError, ClientError) as ended:
+                told = {"errorType": type(ended).__name__, "errorMessage": str(ended)}
+                answer = {"Payload": told, "FunctionError": "Unhandled"}
+        return answer | {"Payload": io.BytesIO(json.dumps(answer["Payload"]).encode())}
 
     # What a browser does
 
@@ -194,7 +204,7 @@ def visiting(shop: World, browser: type[Visitor] = Visitor) -> Iterator[Visitor]
         patch.setattr(aws, "sqs", lambda: made)
         patch.setattr(aws, "patient_functions", lambda: made)
         patch.setattr(clock, "current", current)
-        patch.setattr(telemetry, "count", made.counted.append)
+        patch.setattr(telemetry, "count", lambda name, by=1: made.counted.append(name))
         for each in caches:
             each.cache_clear()
         yield made

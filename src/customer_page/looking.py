@@ -12,6 +12,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache, wraps
+from itertools import islice
 
 from renewals.domain import disputes, pauses, refunds, reminders, subscription, transitions
 from renewals.domain.changes import CUSTOMER, ChangeKind
@@ -37,6 +38,9 @@ type _Reader = Callable[[], History]
 """Returns the periods of the row's customer. Raises BadRow if an item of the ledger cannot be read."""
 
 _RECEIPTS_FROM_PERIODS = 24
+_MOST_PAGES_OF_RECEIPTS = 10
+"""The most pages of the ledger that are read. Periods that were passed over have no receipt, and may fill whole pages:
+a daily subscription that stood still for a month has 30 such periods."""
 _PAGE = 200
 
 
@@ -181,12 +185,21 @@ def look(register: Register, row: Row, today: date, dunning: Dunning) -> Seen:
 def receipts(register: Register, row: Row) -> Iterator[ListedReceipt]:
     """Return the receipts of the latest periods of the row's customer, newest first. The subscription may have had a
     different customer before, whose receipts are not shown."""
-    items, _ = register.ledger.page(text(row, "subscription_id"), limit=_RECEIPTS_FROM_PERIODS)
-    for item in items:
-        if item.get("status") == Status.SKIPPED or item.get("customer_id") != row["customer_id"]:
+    for item in islice(_claimed_periods(register, row), _RECEIPTS_FROM_PERIODS):
+        if item.get("customer_id") != row["customer_id"]:
             continue
         with suppress(*_UNREADABLE):  # the receipts of the other periods are shown
             yield from list(_receipts_of(item))
+
+
+def _claimed_periods(register: Register, row: Row) -> Iterator[Item]:
+    """Return the latest periods that were not passed over, newest first."""
+    before: str | None = None
+    for _ in range(_MOST_PAGES_OF_RECEIPTS):
+        items, before = register.ledger.page(text(row, "subscription_id"), limit=_RECEIPTS_FROM_PERIODS, before=before)
+        yield from (item for item in items if item.get("status") != Status.SKIPPED)
+        if before is None:
+            return
 
 
 def _receipts_of(item: Item) -> Iterator[ListedReceipt]:
@@ -271,6 +284,8 @@ def cancellation_of(register: Register, row: Row, today: date) -> tuple[Action, 
     nothing to cancel. Raises BadRow.
 
     An active subscription ends with its period, also if a later end is set already; every other subscription ends now.
+    If the charge of a period has begun and the days of the period are over, the subscription ends now too: an end in
+    the past would leave the begun charge to dunning.
     """
     return _cancellation(register, row, today, lambda: _history(register, row))
 
@@ -280,11 +295,14 @@ def _cancellation(register: Register, row: Row, today: date, read: _Reader) -> t
     standing = transitions.state(row, today)
     if standing in (None, Standing.CANCELED, Standing.ENDED):
         return None
-    if standing not in (Standing.ACTIVE, Standing.ENDING) or subscription.renewal_date_of(row) is None:
+    renews_on = subscription.renewal_date_of(row)
+    if standing not in (Standing.ACTIVE, Standing.ENDING) or renews_on is None:
         return Action.CANCEL_NOW, today
     ends_on = subscription.day({"cancel_at": register.end_of_period(row, today, read())}, "cancel_at")
     if standing is Standing.ENDING and str(row["cancel_at"]) <= ends_on.isoformat():
         return None
+    if renews_on < ends_on <= today:
+        return Action.CANCEL_NOW, today
     return Action.CANCEL_AT_PERIOD_END, ends_on
 
 

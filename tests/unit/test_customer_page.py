@@ -16,8 +16,8 @@ from renewals.language.tags import LANGUAGES
 from renewals.ledger import account_links
 from renewals.ledger.receipt_links import named
 from tests.fake_aws import error
-from tests.fakes import LINKS, World
-from tests.visitor import HOST, Page, Visitor
+from tests.fakes import LINKS, NOON, World
+from tests.visitor import DAY, HOST, Page, Visitor
 
 
 def _spoil_the_ledger(shop: World) -> None:
@@ -74,6 +74,27 @@ def test_receipts_are_listed_with_their_links(visitor: Visitor, shop: World) -> 
     assert "Receipt of 31 January 2026: $29.99" in page.text
     shop.items()["2026-01-31"]["customer_id"] = "cus_before"
     assert LINKS not in visitor.get("overview").html
+
+
+def test_receipts_are_listed_however_many_periods_were_passed_over_since(visitor: Visitor, shop: World) -> None:
+    """A daily subscription is paid once, and then stands still for two months, of which each day is passed over: the
+    overview still lists the receipt, and reads no ledger without end."""
+    shop.subscribe(interval="day", renewal_date="2026-01-31")
+    shop.run()
+    shop.subscribe(interval="day", renewal_date="2026-02-01", payment_method="pm_declined")
+    visitor.now = NOON + 60 * DAY
+    shop.run("late", visitor.now)
+    assert sum(item["status"] == "skipped" for item in shop.items().values()) > 50
+    visitor.post("session", {"token": visitor.link(now=visitor.now)})
+    assert "Receipt of 31 January 2026: $29.99" in visitor.get("overview").text
+    shop.items().clear()
+    for n in range(500):
+        day = (NOON - n * DAY).date().isoformat()
+        skipped = {"subscription_id": "sub_1", "customer_id": "cus_1", "renewal_date": day, "status": "skipped"}
+        shop.dynamodb.put("renewals", skipped)
+    shop.cuts.calls.clear()
+    assert "There is no receipt yet." in visitor.get("overview").text
+    assert len(shop.cuts.calls) < 20
 
 
 @pytest.mark.parametrize("tag", LANGUAGES)

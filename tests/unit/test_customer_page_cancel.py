@@ -6,7 +6,7 @@ import pytest
 
 from renewals.ledger import account_links
 from tests.fakes import LATER, NOON, World
-from tests.visitor import Visitor
+from tests.visitor import DAY, Visitor
 
 STATES: list[tuple[dict[str, Any], str, str, str]] = [
     ({}, "Active", "ends on 28 February 2026", "active"),
@@ -131,3 +131,28 @@ def test_a_refused_payment_is_explained(visitor: Visitor, shop: World) -> None:
     shop.execute({name: queued[name] for name in ("amount", "renewal_date")}, "run-9", NOON + LATER)
     assert shop.row()["status"] == "canceled"
     assert shop.gateway.charges == []
+
+
+@pytest.mark.parametrize("card", ["pm_ok", "pm_declined", "pm_3ds"])
+def test_an_open_claim_of_a_period_that_is_over_is_not_charged_after_the_cancellation(
+    visitor: Visitor, shop: World, card: str
+) -> None:
+    """The charge of a daily subscription was interrupted for a week. The customer cancels, and reads that the
+    subscription ends today and that nothing more is charged: the sweep charges nothing, and nobody is dunned."""
+    shop.subscribe(interval="day", renewal_date="2026-01-31", payment_method=card)
+    rehearsal = World()
+    rehearsal.subscribe(interval="day", renewal_date="2026-01-31", payment_method=card)
+    rehearsal.run()
+    shop.cuts.at = 2 * rehearsal.cuts.calls.index("gateway.confirm")
+    shop.run()
+    assert (shop.items()["2026-01-31"]["status"], shop.gateway.attempts) == ("claimed", [])
+    visitor.now = NOON + 7 * DAY
+    visitor.post("session", {"token": visitor.link(now=visitor.now)})
+    asked = visitor.get("cancel")
+    assert "Your subscription ends today. A payment of $29.99 is being settled right now." in asked.text
+    assert "Nothing more is charged." in asked.text
+    assert visitor.post("cancel", asked.fields).status == 303
+    for n in range(3):
+        shop.run(f"later-{n}", visitor.now + (n + 1) * LATER, period="2026-01-31")
+    assert (shop.gateway.attempts, shop.mails(), shop.items()["2026-01-31"]["status"]) == ([], [], "given_up")
+    assert "Canceled. Nothing is charged any more." in visitor.get("overview").text
