@@ -1,8 +1,8 @@
 """`make simulate`: see the package. DAYS, SUBSCRIPTIONS and SEED in the environment choose the size and the story, and
 DISPUTED=keep a stack that keeps disputed subscriptions.
 
-The exit status is 1 if a promise was broken. The last lines then name every fault, and the command that repeats the
-story.
+The exit status is 1 if a promise was broken, or if too few things of a kind happened in a full year. The last lines
+then name every fault, and the command that repeats the story.
 """
 
 import os
@@ -16,6 +16,7 @@ from local.commands import say_wrong
 from local.gateway_events import send_events
 from local.progress import console, step
 from local.receiver import Receiver
+from local.simulate.enough import FULL_YEAR, too_few
 from local.simulate.evidence import Verdict, verdict
 from local.simulate.happenings import FIRST_DAY
 from local.simulate.life import live
@@ -24,7 +25,7 @@ from local.simulate.shop import ENVIRONMENT, Shop
 from local.simulate.story import Story
 from local.stack import ROOT, Stack, StackError, free_port
 
-_DEFAULTS = {"DAYS": 365, "SUBSCRIPTIONS": 30, "SEED": 1}
+_DEFAULTS = {"DAYS": FULL_YEAR.days, "SUBSCRIPTIONS": FULL_YEAR.subscriptions, "SEED": 1}
 _LEAST = {"DAYS": 30, "SUBSCRIPTIONS": 1, "SEED": 0}
 _MOST_FAULTS_SHOWN = 40
 _LATEST = 3 * 86400
@@ -100,7 +101,10 @@ def main() -> None:
         say_wrong(str(fault))
     if len(found.faults) > _MOST_FAULTS_SHOWN:
         say_wrong(f"and {len(found.faults) - _MOST_FAULTS_SHOWN} more")
-    if found.faults:
+    few = too_few(story, found, events)
+    for shortage in few:
+        say_wrong(shortage)
+    if found.faults or few:
         settings = f"DAYS={story.days} SUBSCRIPTIONS={story.subscriptions} SEED={story.seed}"
         settings += f" DISPUTED={story.disputed_subscriptions}"
         sys.exit(f"To repeat: make simulate {settings}\nLogs and mails: {stack.folder.relative_to(ROOT)}/")

@@ -198,6 +198,16 @@ def expected(subscriber: Subscriber, story: Story, charged: Iterable[Charged]) -
     return walk.ended()
 
 
+def undisturbed(subscriber: Subscriber, story: Story) -> list[Charged]:
+    """Return the charges of a product that charges each due period on the first day on which the period must be
+    charged. The ids of the payments are made up.
+    """
+    walk = _Undisturbed(subscriber, story)
+    for day in story.calendar:
+        walk.live(day, [])
+    return walk.charges
+
+
 class _Walk:
     def __init__(self, subscriber: Subscriber, story: Story) -> None:
         self._subscriber, self._story = subscriber, story
@@ -460,11 +470,8 @@ class _Walk:
             period, cost = wanted
             owed = self._refused is None or self._refused.is_tried_on(day, self._card)
             if owed and self._behaviour == "good":
-                if period not in self._missed:
-                    self.fault("missed", period, f"not charged on {day}, although the sweep ran undisturbed")
-                self._missed.add(period)
-                self._maybe[period] = cost  # a later charge of the period is not a second fault
-                return
+                self._miss(day, period, cost)
+                continue
             if self._refused is None:
                 next_date = day + timedelta(days=DUNNING_DAYS[0])
                 self._refused = _Refused(period, cost, day, self._card, self._behaviour, next_date)
@@ -473,6 +480,13 @@ class _Walk:
             elif self._pass_day(self._refused, day):
                 self._result.given_up.append(period)
                 self._refused, self._canceled = None, True
+
+    def _miss(self, day: date, period: date, cost: tuple[int, str]) -> None:
+        """Record that a period was not charged, although the period must have been charged."""
+        if period not in self._missed:
+            self.fault("missed", period, f"not charged on {day}, although the sweep ran undisturbed")
+        self._missed.add(period)
+        self._maybe[period] = cost  # a later charge of the period is not a second fault
 
     def _pass_day(self, refused: _Refused, day: date) -> bool:
         """Record a day without payment. Returns whether dunning is over."""
@@ -483,3 +497,21 @@ class _Walk:
         if refused.held and not held:
             self._result.held.append(refused.period)
         return over
+
+
+class _Undisturbed(_Walk):
+    """A walk that charges each period as soon as the period must be charged."""
+
+    def __init__(self, subscriber: Subscriber, story: Story) -> None:
+        super().__init__(subscriber, story)
+        self.charges: list[Charged] = []
+
+    def _act(self, action: object, day: date) -> None:
+        super()._act(action, day)
+        if self._confirmed and self._refused is not None:
+            self._miss(day, self._refused.period, self._refused.cost)
+
+    def _miss(self, day: date, period: date, cost: tuple[int, str]) -> None:
+        made = Charged(day, period, *cost, f"pi_{self._subscriber.id}_{len(self.charges)}")
+        self.charges.append(made)
+        self._accept(made, day, asked=True)

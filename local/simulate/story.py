@@ -254,11 +254,16 @@ class Story:
         while before - timedelta(days=1) in self.down | self.off:
             before -= timedelta(days=1)
         piled_up = (day - before).days
-        refused = any(day in s.refused_within and s.interval in ("day", "week") for s in self.subscribers)
         # Yesterday the bank left a payment undecided. The first sweep of today records the bank's decision, and the
         # next sweep renews the period that is due today.
         decided = day - timedelta(days=1) in self.processing
-        return 1 + piled_up + (refused or decided)
+        return 1 + piled_up + (day in self._refused_often or decided)
+
+    @cached_property
+    def _refused_often(self) -> frozenset[date]:
+        """The days on which a refusal may have an effect on a subscription that renews by days or weeks."""
+        often = (s.refused_within for s in self.subscribers if s.interval in ("day", "week"))
+        return frozenset[date]().union(*often)
 
     @cached_property
     def processing(self) -> frozenset[date]:

@@ -23,7 +23,6 @@ from local.simulate.happenings import (
     NewCard,
     Pause,
     RefundElsewhere,
-    RefundFails,
     Resume,
 )
 from local.simulate.story import Story
@@ -92,18 +91,6 @@ def test_what_ends_nothing(actions: Mapping[date, tuple[Action, ...]], *, kept: 
     assert (faults(result), result.status) == ([], "active")
     missed = expected(subscriber(actions), story, ON_TIME[:-1])
     assert ("missed", day(52)) in faults(missed)
-
-
-def test_a_default_year_plans_twenty_of_each() -> None:
-    """The year that `make simulate` tells by default plans at least 20 disputes, 20 refunds in the dashboard and 20
-    refunds that fail later. (Fewer happen: a payment may be missing, or disputed or refunded already.)"""
-    for seed in (1, 2, 3):
-        count = _counted(Story(seed, days=365, subscriptions=30))
-        assert min(count[kind] for kind in (Contested, RefundElsewhere, RefundFails)) >= 20
-
-
-def _counted(story: Story) -> Counter[type]:
-    return Counter(type(a) for s in story.subscribers for happens in s.actions.values() for a in happens)
 
 
 def test_disputes_meet_every_status_and_refunded_payments() -> None:
