@@ -522,6 +522,12 @@ def _subject(mail: bytes) -> str:
     return str(BytesHeaderParser(policy=default).parsebytes(mail)["Subject"])
 
 
+@lru_cache(512)
+def _parsed(mail: bytes) -> EmailMessage:
+    """Parse a mail once for all tests: parsing takes as long as a renewal."""
+    return BytesParser(EmailMessage, policy=default).parsebytes(mail)
+
+
 @dataclass
 class FakeSES:
     """Sent mails, as handed over. trouble: errors to raise at the next sends, in order."""
@@ -538,7 +544,7 @@ class FakeSES:
             return {"MessageId": f"message-{len(self.sent)}"}
 
     def mails(self) -> list[EmailMessage]:
-        return [BytesParser(EmailMessage, policy=default).parsebytes(q["RawMessage"]["Data"]) for q in self.sent]
+        return [_parsed(q["RawMessage"]["Data"]) for q in self.sent]
 
     def subjects(self) -> list[str]:
         return [_subject(q["RawMessage"]["Data"]) for q in self.sent]

@@ -19,10 +19,12 @@ def share(cases: Iterable[Any], of: int) -> list[ParameterSet]:
 
 def rotating(ones: Sequence[Any], others: Sequence[Any], of: int) -> list[ParameterSet]:
     """Combine each of `ones` with each of `others`; one combination in `of` belongs to `make test`, in turn, so that
-    `make test` has each of `ones` and each of `others`. Both must have at least `of` entries."""
+    `make test` has each of `ones` and each of `others`. Both must have at least `of` entries. An entry of `others` may
+    be a tuple of several parameters."""
     assert of <= min(len(ones), len(others))
+    spread = [other if isinstance(other, tuple) else (other,) for other in others]
     return [
-        pytest.param(one, other, marks=[pytest.mark.proof] if (n + m) % of else [])
+        pytest.param(one, *other, marks=[pytest.mark.proof] if (n + m) % of else [])
         for n, one in enumerate(ones)
-        for m, other in enumerate(others)
+        for m, other in enumerate(spread)
     ]

@@ -263,7 +263,7 @@ def caught_by(subscribers: Iterable[Subscriber], day: date) -> tuple[Subscriber,
     return tuple(
         s
         for s in subscribers
-        if s.created < day and day in s.dates(day) and day not in s.actions and day not in s.refused_within
+        if s.created < day and day not in s.actions and day not in s.refused_within and day in s.dates(day)
     )
 
 

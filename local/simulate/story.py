@@ -123,7 +123,11 @@ class Story:
         """Return the subscribers whose renewals are under way when charging is turned off on `day`: the subscribers
         that are due on `day`, and meet no other event on `day`.
         """
-        return caught_by(self.subscribers, day)
+        return self._caught[day]
+
+    @cached_property
+    def _caught(self) -> Mapping[date, tuple[Subscriber, ...]]:
+        return {day: caught_by(self.subscribers, day) for day in self.calendar if self.is_turned_off_on(day)}
 
     def seconds_in(self, day: date) -> float:
         """Return the seconds between the start of the day's renewals and turning charging off or on."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.message import EmailMessage
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from renewals.domain.transitions import Action, NotAllowed
 from renewals.language.catalogues import catalogue
 from renewals.language.tags import LANGUAGES
 from renewals.ledger.asked_by import AskedBy
+from renewals.runtime import renewal_queue
 from tests.fake_aws import error
 from tests.fake_events import deliver
 from tests.fakes import LATER, NOON
@@ -573,12 +575,13 @@ def test_an_interrupted_mail_that_is_no_longer_true_stands_as_unknown(monkeypatc
         raise AssertionError("the run does not end")
 
 
-def test_a_refused_message_is_sent_again_with_its_record(stack: Stack) -> None:
+def test_a_refused_message_is_sent_again_with_its_record(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the queue of renewals refuses messages, the stream waits at the record; no confirmation is lost, and the
     events of the record are published."""
     stack.sign_up(NOON, renewal_date="2026-02-28")
     records = stack.shop.streams.records(NOON)
     stack.queue.trouble = [1] * 5
+    monkeypatch.setattr(renewal_queue, "random", SimpleNamespace(uniform=lambda *_: 0))  # no wait between tries
     [reply] = [stack.publisher.handle({"Records": [each]}) for each in records if "changes" in each["eventSourceARN"]]
     assert len(reply["batchItemFailures"]) == 1
     assert [event["type"] for event in stack.publisher.bus.events] == ["subscription.created"]

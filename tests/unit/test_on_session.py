@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache, partial
+from itertools import product
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.cuts import Cut
 from tests.door import Door, forget_secrets
 from tests.fake_gateway import MOST_ATTEMPTS
 from tests.fakes import DUE, LATER, NOON, World
+from tests.shares import rotating
 
 BACK = "https://shop.example/account/back"
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -502,9 +504,14 @@ def _with_new_card(card: str = "pm_new") -> World:
     return shop
 
 
-@pytest.mark.parametrize("card", ["pm_new", "pm_3ds_too", "pm_declined"])
-@pytest.mark.parametrize("answer", ["accepts", "refuses"])
-@pytest.mark.parametrize("point", _points(_with_new_card, _run))
+@pytest.mark.parametrize(
+    ("point", "answer", "card"),
+    rotating(
+        _points(_with_new_card, _run),
+        [*product(["accepts", "refuses"], ["pm_new", "pm_3ds_too", "pm_declined"])],
+        of=3,
+    ),
+)
 def test_a_new_card_and_the_bank_at_any_point_charge_once(point: int, answer: str, card: str) -> None:
     """The customer has given a new card, and answers at the bank about the earlier card at any point while the new card
     is tried: the payment is charged once, by one of the cards, or is refused and not charged."""
@@ -525,8 +532,9 @@ def _refuse(shop: World) -> None:
         shop.gateway.at_the_bank(challenge.url, accepts=False)
 
 
-@pytest.mark.parametrize("answer", ["accepts", "refuses", "nothing"])
-@pytest.mark.parametrize("point", _points(_with_new_card, _run))
+@pytest.mark.parametrize(
+    ("point", "answer"), rotating(_points(_with_new_card, _run), ["accepts", "refuses", "nothing"], of=3)
+)
 def test_a_new_card_is_tried_although_its_attempt_was_cut(point: int, answer: str) -> None:
     """The attempt with the new card is cut at any point, and the customer answers at the bank meanwhile: the new card
     is tried by the next execution unless the payment has succeeded, and the payment is charged once."""

@@ -20,6 +20,7 @@ from renewals.domain.timeline import timeline
 from tests import template
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, PAGE, REMINDER_RULES, SENDER, World
+from tests.shares import rotating
 
 WEEK = timedelta(days=7)
 DAY = timedelta(days=1)
@@ -171,9 +172,8 @@ def test_the_defaults_lie_within_every_rule_about_a_long_plan() -> None:
     assert _default("RemindedPeriodDays") == 32
 
 
-@pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("upgraded", [*range(30, -2, -1)])
-def test_an_upgrade_on_any_day_announces_each_renewal_once(shop: World, plan: str, upgraded: int) -> None:
+@pytest.mark.parametrize(("upgraded", "plan"), rotating(range(30, -2, -1), [*PLANS], of=3))
+def test_an_upgrade_on_any_day_announces_each_renewal_once(shop: World, upgraded: int, plan: str) -> None:
     """The nightly sweeps before the upgrade remind seven days ahead and of plans of a year, the sweeps after the
     upgrade by the defaults. On whichever day the upgrade comes, each renewal of a long plan is announced once, and no
     renewal of a month is announced; a renewal that the earlier rule announced is not announced again."""
