@@ -144,7 +144,7 @@ class Pages:
         """Show a subscription. receipts: each with its link. form: the form token. is_full: whether the customer may
         change the subscription."""
         facts = [
-            ("page.plan", [_plan(seen.row)]),
+            ("page.plan", [self.words.value(_plan(seen.row))]),
             ("page.price", self._price(seen)),
             ("page.status", self._status(seen)),
             ("page.next_charge", [self._next_charge(seen)]),

@@ -168,7 +168,7 @@ def _html(letter: Letter) -> str:
         "colour": brand.ground,
         "ink": brand.ink,
         "logo": escape(brand.logo),
-        "seller": html(letter.seller),
+        "seller": html(words.value(letter.seller)),
     }
 
     def filled(part: str, **values: str) -> str:
@@ -184,7 +184,9 @@ def _html(letter: Letter) -> str:
         logo=filled("logo") if brand.logo.startswith("https://") else "",
         paragraphs="".join(filled("paragraph", text=html(text)) for text in (_greeting(letter), *letter.paragraphs)),
         button=filled("button", label=html(action.label), url=escape(action.url)) if action else "",
-        facts="".join(filled("fact", label=html(label), value=html(value)) for label, value in letter.facts),
+        facts="".join(
+            filled("fact", label=html(label), value=html(words.value(value))) for label, value in letter.facts
+        ),
         notes="".join(
             filled("note", text=html(note.text), label=html(note.label), url=escape(note.url))
             for note in _notes(letter)

@@ -69,6 +69,18 @@ def test_no_amount_breaks_or_turns_around(tag: str) -> None:
         assert not re.search("[\u200e\u200f\u202a-\u202e]", plain + html)
 
 
+def test_ids_keep_their_order_in_arabic() -> None:
+    """In HTML from right to left, each value beside a label, and the seller's name, have a direction of their own: the
+    parts of a receipt number such as 20260131-RMP6-B7AQ-NAX3 stay in their order."""
+    for name in MAILS:
+        html = html_of("ar", name)
+        values = re.findall(r'<tr class="fact">.*?</td><td[^>]*>(.*?)</td>', html)
+        assert values, name
+        assert [each for each in values if not re.fullmatch("<bdi.*</bdi>", each)] == [], name
+        assert "<bdi>Example Ltd</bdi>" in html
+    assert "<bdi>20260131-RMP6-B7AQ-NAX3</bdi>" in html_of("ar", "receipt")
+
+
 @pytest.mark.parametrize("tag", [tag for tag in LANGUAGES if tag != ENGLISH])
 def test_no_mail_is_in_english(tag: str) -> None:
     """Every line of every mail differs from the English line, but for ids and for lines of users' texts."""

@@ -53,6 +53,13 @@ def test_no_english_is_left_in_another_language(tag: str) -> None:
     assert left == {}
 
 
+def test_a_plan_keeps_its_order_in_arabic() -> None:
+    """In a page from right to left, the name of a plan has a direction of its own: "2 users (EU)" keeps its order."""
+    shown = {each.name: each.html for each in samples("ar", plan="2 users (EU)")}
+    assert "<bdi>2 users (EU)</bdi>" in shown["active"]
+    assert "<bdi>2 users (EU)</bdi>" in shown["link"]
+
+
 def test_the_pictures_of_the_page_are_of_today() -> None:
     """docs/account.md shows each picture; each picture was taken of the page as the code makes the page now, and all
     pictures together have less than 200 kB: `python -m scripts.page_pictures` has been run."""

@@ -70,7 +70,7 @@ class Words:
             values: a value for each placeholder. Amounts come from `price` and `money`.
         """
         area, _, key = area_and_key.partition(".")
-        values = {name: self._value(value) for name, value in values.items()}
+        values = {name: self.value(value) for name, value in values.items()}
         text = catalogue(area, self.tag).get(key)
         if text is not None and self.tag != tags.ENGLISH:
             try:
@@ -78,6 +78,14 @@ class Words:
             except (KeyError, IndexError, ValueError, AttributeError, TypeError):
                 pass
         return catalogue(area, tags.ENGLISH)[key].format(**values)
+
+    def value(self, value: str) -> str:
+        """Mark a value for its place in a text, such as an id or the name of a plan; `say` marks its values itself."""
+        if marks.is_amount(value):
+            return value
+        if self.direction == "ltr":
+            return marks.without(value)
+        return marks.isolated(value if marks.is_balanced(value) else marks.without(value))
 
     def joined(self, *sentences: str) -> str:
         """Return a paragraph of sentences. Japanese and Chinese have no space between sentences."""
@@ -130,13 +138,6 @@ class Words:
         from renewals.language.by_babel import formats
 
         return formats(self.tag)
-
-    def _value(self, value: str) -> str:
-        if marks.is_amount(value):
-            return value
-        if self.direction == "ltr":
-            return marks.without(value)
-        return marks.isolated(value if marks.is_balanced(value) else marks.without(value))
 
 
 def words(locale: str) -> Words:
