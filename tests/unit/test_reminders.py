@@ -386,6 +386,40 @@ def test_a_row_that_is_deleted_stays_deleted() -> None:
     pytest.fail("the run has more calls than the test interrupts")
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"customer_email": "ann@new.example"}, "ann@new.example"),
+        ({"customer_name": "Anna Li"}, "Anna Li"),
+        ({"locale": "de"}, "29,99"),
+    ],
+)
+def test_a_reminder_goes_out_as_the_row_stands_when_the_mail_is_claimed(change: dict[str, Any], said: str) -> None:
+    """Whatever moment of the run a new address, name or language comes in at: a reminder that is claimed afterwards has
+    the new value."""
+    for at in range(60):
+        shop, claimed = World(), list[bool]()
+        shop.subscribe(**YEARLY)
+        shop.cuts.at, shop.cuts.happens = at, _edited(shop, change, claimed)
+        assert shop.remind("run-1", EARLIER) == "Success"
+        if shop.cuts.at is not None:
+            assert at > 8
+            return
+        (mail,) = shop.mails()
+        assert claimed[0] or said in f"{mail['To']} {_text(mail)}"
+    pytest.fail("the run has more calls than the test interrupts")
+
+
+def _edited(shop: World, change: dict[str, Any], claimed: list[bool]) -> Callable[[str], None]:
+    """Return what happens at a call: the row is edited. claimed: filled with whether the reminder was claimed."""
+
+    def happens(_point: str) -> None:
+        claimed.append("reminder_upcoming" in shop.row())
+        shop.edit(**change)
+
+    return happens
+
+
 def test_a_row_that_is_broken_by_hand_is_not_reminded(shop: World) -> None:
     """A row broken between the sweep and the message gets no mail and causes no failure; the next sweep names the
     row."""

@@ -36,6 +36,24 @@ CARD_CHANGED_AT = "card_changed_at"
 MOVED_ON_AT = "moved_on_at"
 """The attribute of a row with the moment at which this system last moved the row past a finished period."""
 
+SAID_IN_MAILS = (
+    "version",
+    "status",
+    "renewal_date",
+    "cancel_at",
+    "amount",
+    "currency",
+    "plan",
+    "interval",
+    "interval_count",
+    "payment_method",
+    "customer_name",
+    "customer_email",
+    "locale",
+)
+"""The attributes of a row that reminders and confirmations say or go by. Such a mail is claimed only while these
+attributes are as they were when the mail was written."""
+
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MOST_INTERVALS = 1000
 _FIRST_YEAR = 2000

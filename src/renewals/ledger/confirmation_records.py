@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from renewals.domain.changes import CONFIRMATION, EARLIER_CONFIRMATIONS, Change, change_from
 from renewals.domain.renewal import Mail, MailState
 from renewals.domain.renewal_items import item_of
+from renewals.domain.subscription import SAID_IN_MAILS
 from renewals.ledger.change_records import ChangeRecords
 from renewals.runtime import dynamodb
 
@@ -23,19 +24,6 @@ if TYPE_CHECKING:
 
 _MOST_EARLIER = 10
 _CLAIMED = f"{CONFIRMATION}.#token = :token"
-_SAID = (
-    "version",
-    "status",
-    "renewal_date",
-    "cancel_at",
-    "amount",
-    "currency",
-    "plan",
-    "interval",
-    "interval_count",
-    "customer_email",
-    "locale",
-)
 
 
 class ConfirmationRecords:
@@ -72,7 +60,7 @@ class ConfirmationRecords:
         if earlier is not None and earlier.token != mail.token:
             kept = [*map(item_of, change.earlier_mails), item_of(earlier)]
             changes[EARLIER_CONFIRMATIONS] = kept[-_MOST_EARLIER:]
-        as_read = dynamodb.as_read(row, _SAID)
+        as_read = dynamodb.as_read(row, SAID_IN_MAILS)
         key = {name: row[name] for name in ("subscription_id", "customer_id")}
         unchanged = dynamodb.check(self._subscriptions, key, *as_read)
         claimed = self._update(str(row["subscription_id"]), change, changes, condition, {":failed": MailState.FAILED})

@@ -15,24 +15,13 @@ from renewals.domain.payment import GatewayCard
 from renewals.domain.reminders import EARLIER, earlier_records, known_card, record
 from renewals.domain.renewal import Mail, MailKind, MailState
 from renewals.domain.renewal_items import item_of
-from renewals.domain.subscription import Subscription
+from renewals.domain.subscription import SAID_IN_MAILS, Subscription
 from renewals.runtime import dynamodb
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 _MOST_EARLIER = 10
-_SAID = (
-    "status",
-    "renewal_date",
-    "cancel_at",
-    "amount",
-    "currency",
-    "plan",
-    "interval",
-    "interval_count",
-    "payment_method",
-)
 
 
 class Records:
@@ -64,7 +53,7 @@ class Records:
         attributes of the row that the mail names must be unchanged since the read.
         """
         name, earlier = f"reminder_{kind}", record(subscription, kind)
-        as_read, values = dynamodb.as_read(subscription.row, _SAID)
+        as_read, values = dynamodb.as_read(subscription.row, SAID_IN_MAILS)
         free = f"(attribute_not_exists({name}) OR {name}.#period <> :period OR {name}.#state = :failed)"
         values |= {":period": subscription.renewal_date, ":failed": MailState.FAILED}
         if earlier is not None and earlier.state.is_out:
