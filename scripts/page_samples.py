@@ -47,8 +47,9 @@ class Sample:
 
 def samples(locale: str, **changed: Any) -> Iterator[Sample]:
     """Yield each page in the language of a locale. changed: attributes of the sample row that differ."""
-    shown = Pages(words(locale), SELLER)
+    shown = Pages(words(locale), SELLER, "/account")
     row = sample_row() | {"locale": locale} | changed
+    yield Sample("address", "The form for customers without a link", shown.address_form("ask-for-link"))
     yield Sample("link", "The page of a mailed link", shown.link(row, "token"))
     for name, title, seen in _seen(row):
         yield Sample(name, title, shown.overview(seen, _receipts() if name == "active" else [], "form", is_full=True))

@@ -77,6 +77,10 @@ def resolve(node: Json) -> Json:
 
 
 def holds(condition: Json) -> bool:
+    if "Condition" in condition:
+        return holds(template()["Conditions"][condition["Condition"]])
+    if "Fn::And" in condition:
+        return all(map(holds, condition["Fn::And"]))
     if "Fn::Not" in condition:
         return not holds(condition["Fn::Not"][0])
     one, other = (resolve(each) for each in condition["Fn::Equals"])

@@ -33,6 +33,8 @@ SETTINGS = {
     "RECEIPT_LINK_KEY_ARN": "receipt key",
     "RECEIPT_LINKS_URL": LINKS,
     "RENEWAL_QUEUE_URL": "queue",
+    "ADDRESS_QUEUE_URL": "addresses",
+    "COUNTERS_TABLE": "counters",
     "ACCOUNT_URL": f"https://{HOST}/prod/account",
     "PAYMENT_GATEWAY_ENDPOINT": "https://gateway.example",
     "CHECKOUT_URL": "",
@@ -93,13 +95,16 @@ class Page:
 
 
 class Visitor:
-    """A customer's browser in front of the function, at a moment. queued: the requests put on the queue of renewals."""
+    """A customer's browser in front of the function, at a moment. queued: the requests put on the queue of renewals.
+    typed: the messages put on the queue of typed addresses. source: where the requests come from."""
 
     def __init__(self, shop: World) -> None:
         self.shop = shop
         self.now = NOON
         self.session = ""
         self.queued: list[dict[str, Any]] = []
+        self.typed: list[str] = []
+        self.source = "203.0.113.7"
         self.counted: list[str] = []
         self.secret = json.dumps({"current": "a key"})
         self.trouble: Exception | None = None
@@ -113,6 +118,9 @@ class Visitor:
     def send_message_batch(self, **q: Any) -> dict[str, Any]:
         if self.trouble is not None:
             raise self.trouble
+        if q["QueueUrl"] == "addresses":
+            self.typed += [entry["MessageBody"] for entry in q["Entries"]]
+            return {}
         assert q["QueueUrl"] == "queue"
         with self.shop.cuts.around("sqs.SendMessageBatch"):
             self.queued += [json.loads(entry["MessageBody"]) for entry in q["Entries"]]
@@ -150,7 +158,7 @@ class Visitor:
             "pathParameters": {"path": rest} if rest != path else None,
             "headers": sent,
             "multiValueHeaders": {name: [value] for name, value in sent.items()},
-            "requestContext": {"path": f"/prod{path}", "identity": {"sourceIp": "203.0.113.7"}},
+            "requestContext": {"path": f"/prod{path}", "identity": {"sourceIp": self.source}},
             "body": body or None,
             "isBase64Encoded": False,
         }

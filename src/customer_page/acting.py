@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from renewals.ledger.register import Register
     from renewals.ledger.steps import Row
+    from renewals.runtime.clock import Moment
 
 
 _DAY = timedelta(days=1)
@@ -98,9 +99,10 @@ def close_links(register: Register, row: Row, now: datetime) -> None:
     register.edit(row, changes, ChangeKind.SIGNED_OUT, AskedBy(CUSTOMER, now))
 
 
-def ask_for_link(register: Register, row: Row, now: datetime) -> None:
+def ask_for_link(register: Register, row: Row, moment: Moment) -> None:
     """Record that the customer asks for a link. The stream of the records leads to the mail."""
-    register.changes.note(text(row, "subscription_id"), ChangeKind.LINK_ASKED, AskedBy(CUSTOMER, now))
+    asked = AskedBy(CUSTOMER, moment.now, at=moment.wall)
+    register.changes.note(text(row, "subscription_id"), ChangeKind.LINK_ASKED, asked)
 
 
 def hand_over_work(register: Register, row: Row, today: date) -> bool:

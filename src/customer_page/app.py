@@ -20,7 +20,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from customer_page import acting, hosted, looking, pages
+from customer_page import acting, by_address, hosted, looking, pages
 from customer_page.answers import SESSION_SECONDS, PageAnswer, see_other
 from customer_page.pages import ChangeForm, Pages
 from customer_page.request import Refused, Request, language_of, read
@@ -38,7 +38,7 @@ from customer_page.visits import (
     visit_of,
 )
 from renewals.domain.customer_request import RENEWS, CustomerOutcome, Refusal, is_session
-from renewals.domain.errors import BadRow, Collision, TryAgain, repeat_while_outdated
+from renewals.domain.errors import BadRow, Collision, NotHandedOver, TryAgain, repeat_while_outdated
 from renewals.domain.request import Asks
 from renewals.domain.transitions import Action, NotAllowed
 from renewals.ledger import account_links, limits
@@ -71,7 +71,7 @@ def handler(event: Event, _context: Any) -> Reply:
 
 
 def _answer(event: Event) -> PageAnswer:
-    stranger = pages_in(language_of(event))
+    stranger = pages_in(language_of(event), by_address.way_in(event))
     try:
         with transient_aws_errors_as(TryAgain):
             request = read(event, setting("ACCOUNT_URL"))
@@ -83,7 +83,7 @@ def _answer(event: Event) -> PageAnswer:
         if not gone.without_token:
             telemetry.count("AccountLinksRefused")
         return stranger.notice(pages.GONE)
-    except (TryAgain, Collision) as error:
+    except (TryAgain, Collision, NotHandedOver) as error:
         telemetry.logger().error("not answered", extra={"error": str(error)})
         return stranger.notice(pages.trouble(HTTPStatus.SERVICE_UNAVAILABLE))
     except ClientError as error:  # the error names the permission or the table at fault
@@ -100,6 +100,9 @@ def _answered(request: Request, stranger: Pages) -> PageAnswer:
     notice = _NOTICES.get(request.path) if request.method == "GET" else None
     if notice is not None:
         return stranger.notice(notice)
+    for_anybody = _FOR_ANYBODY.get((request.method, request.path))
+    if for_anybody is not None:
+        return for_anybody(request, stranger)
     if (request.method, name) == ("GET", Purpose.LINK):
         return _link(token)
     if (request.method, name) == ("GET", _NEW_CARD):
@@ -283,7 +286,7 @@ def _mail_link(request: Request) -> PageAnswer:
         if not is_of_session(request):
             return visit.pages.notice(pages.STALE, back=_OVERVIEW)
         if _is_within(limits.MAILED_LINKS, visit):
-            acting.ask_for_link(register(), visit.row, visit.moment.now)
+            acting.ask_for_link(register(), visit.row, visit.moment)
         return see_other("link-mailed")
 
     return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
@@ -352,7 +355,18 @@ def _sign_out(_request: Request) -> PageAnswer:
     return see_other("signed-out", session="")
 
 
-_NOTICES = {"": pages.HOME, "link-mailed": pages.LINK_MAILED, "closed": pages.CLOSED, "signed-out": pages.SIGNED_OUT}
+_NOTICES = {
+    "link-mailed": pages.LINK_MAILED,
+    "closed": pages.CLOSED,
+    "signed-out": pages.SIGNED_OUT,
+    by_address.ASKED: pages.LINK_ASKED,
+}
+
+_FOR_ANYBODY: dict[tuple[str, str], Callable[[Request, Pages], PageAnswer]] = {
+    ("GET", ""): by_address.show,
+    ("POST", by_address.ASK): by_address.ask,
+}
+"""The routes that need neither a link nor a session, by method and path."""
 
 _ROUTES: dict[tuple[str, str], Callable[[Request], PageAnswer]] = {
     ("POST", "session"): _begin_session,
@@ -374,4 +388,4 @@ def _route(event: Event) -> str:
     """Return the name of the request's route for the log, without the token of a link."""
     path = str(event.get("path")).partition("/account/")[2]
     name = path.partition("/")[0]
-    return name if name in {Purpose.LINK, *_NOTICES, *(known for _, known in _ROUTES)} else "unknown"
+    return name if name in {Purpose.LINK, *_NOTICES, *(known for _, known in (*_FOR_ANYBODY, *_ROUTES))} else "unknown"

@@ -61,15 +61,17 @@ _GIVES_UP = {"canceled": "page.gives_up_canceled", "unpaid": "page.gives_up_unpa
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A page that says something and offers no change. title, text: keys of the catalogue."""
+    """A page that says something and offers no change. title, text: keys of the catalogue. offers_link: whether the
+    page leads to the form by which customers without a link get in."""
 
     status: HTTPStatus
     title: str
     text: str
+    offers_link: bool = False
 
 
 HOME = Notice(HTTPStatus.OK, "page.home_title", "page.home_text")
-GONE = Notice(HTTPStatus.NOT_FOUND, "page.gone_title", "page.gone_text")
+GONE = Notice(HTTPStatus.NOT_FOUND, "page.gone_title", "page.gone_text", offers_link=True)
 STALE = Notice(HTTPStatus.CONFLICT, "page.stale_title", "page.stale_text")
 NOT_NOW = Notice(HTTPStatus.CONFLICT, "page.not_now_title", "page.not_now_text")
 CARD_SAVED = Notice(HTTPStatus.OK, "page.card_saved_title", "page.card_saved_text")
@@ -84,7 +86,9 @@ BANK_DECLINED = Notice(HTTPStatus.CONFLICT, "page.bank_declined_title", "page.ba
 CONFIRM_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.stale_title", "page.confirm_limit_text")
 RESUME_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.stale_title", "page.resume_limit_text")
 LINK_MAILED = Notice(HTTPStatus.OK, "page.link_mailed_title", "page.link_mailed_text")
-CLOSED = Notice(HTTPStatus.OK, "page.closed_title", "page.closed_text")
+LINK_ASKED = Notice(HTTPStatus.OK, "page.link_mailed_title", "page.link_asked_text", offers_link=True)
+ADDRESS_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.address_limit_title", "page.address_limit_text")
+CLOSED = Notice(HTTPStatus.OK, "page.closed_title", "page.closed_text", offers_link=True)
 SIGNED_OUT = Notice(HTTPStatus.OK, "page.signed_out_title", "page.signed_out_text")
 
 
@@ -119,14 +123,21 @@ class ChangeForm:
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """The pages in a language. seller: the name of the seller, on top of each page."""
+    """The pages in a language. seller: the name of the seller, on top of each page. way_in: the path of the form by
+    which customers without a link get in; empty without such a form."""
 
     words: Words
     seller: str
+    way_in: str = ""
 
     def notice(self, notice: Notice, back: str = "") -> PageAnswer:
         """Show a notice. back: the way back to the subscription; empty without a session."""
-        return self._page("notice.html", notice.status, title=notice.title, text=notice.text, back=back)
+        way_in = self.way_in if notice.offers_link else ""
+        return self._page("notice.html", notice.status, title=notice.title, text=notice.text, back=back, way_in=way_in)
+
+    def address_form(self, action: str) -> PageAnswer:
+        """Show the form for a mail address. action: the name of the form's target, below the pages' own address."""
+        return self._page("address.html", HTTPStatus.OK, title="page.home_title", action=f"{self.way_in}/{action}")
 
     def link(self, row: Row, token: str) -> PageAnswer:
         """Show whom a mailed link leads to, so that only people who know the customer learn something."""

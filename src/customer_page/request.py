@@ -47,6 +47,7 @@ class Request:
         gateway_session: the parameter `session` of the address, which the gateway adds on the way back.
         address: the address of the pages: https://.../account.
         language: the first language that the browser asks for; empty if the browser names no language.
+        source: the address on the internet that API Gateway saw; empty if API Gateway names none.
     """
 
     method: str
@@ -56,6 +57,7 @@ class Request:
     gateway_session: str
     address: str
     language: str
+    source: str
 
 
 def language_of(event: Event) -> str:
@@ -91,7 +93,20 @@ def read(event: Event, own_address: str) -> Request:
     address = own_address or f"https://{host}{request_path.base(event, path)}{_ROOT}"
     given = str(request_path.part(event, "queryStringParameters").get(SESSION, ""))
     below = path.removeprefix(_ROOT).removeprefix("/")
-    return Request(method, below, session, form, given, address, language_of(event))
+    return Request(method, below, session, form, given, address, language_of(event), _source(event))
+
+
+def home(event: Event) -> str:
+    """Return the path of the pages on the host of the request, such as /prod/account; empty if the request's own path
+    is not plain."""
+    path = request_path.plain(event)
+    return f"{request_path.base(event, path)}{_ROOT}" if path is not None else ""
+
+
+def _source(event: Event) -> str:
+    """Return where the request comes from. The client chooses the headers, and the context is API Gateway's alone."""
+    identity = request_path.part(event, "requestContext").get("identity")
+    return str(identity.get("sourceIp") or "") if isinstance(identity, Mapping) else ""
 
 
 def _headers(event: Event) -> dict[str, str]:

@@ -83,8 +83,8 @@ def receipt_link(receipt: looking.ListedReceipt) -> str:
     return f"{setting('RECEIPT_LINKS_URL')}/{receipt_links.token(_receipt_key().value(), *of)}"
 
 
-def pages_in(locale: str) -> Pages:
-    return Pages(words(locale), setting("SELLER_NAME"))
+def pages_in(locale: str, way_in: str = "") -> Pages:
+    return Pages(words(locale), setting("SELLER_NAME"), way_in)
 
 
 def dunning() -> Dunning:

@@ -67,6 +67,7 @@ SHARES = {
             "test_streams_and_events.py",
             "test_subscriptions_command.py",
             "test_webhook_requests.py",
+            "test_account_form.py",
             LOGS,
         )
     ),

@@ -571,6 +571,33 @@ def test_a_flood_at_the_customer_page_raises_an_alarm(shop: Shop, watch: Watch) 
     watch.goes_off("account-4xx-errors")
 
 
+def test_many_addresses_are_typed_on_the_customer_page(shop: Shop, watch: Watch) -> None:
+    """More than a hundred addresses typed within five minutes turn on an alarm, which goes off after the last. The
+    source has reached its limit long before."""
+    url, typed, statuses = f"{account_api(shop)}/account/ask-for-link", 0, set[int]()
+    headers = {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
+    while typed <= 100:
+        page = urllib3.request("POST", url, headers=headers, body="address=nobody%40example.org", redirect=False)
+        if page.headers["Content-Type"].startswith("text/html"):  # the stage may throttle some
+            statuses.add(page.status)
+            typed += 1
+    assert 429 in statuses
+    watch.comes_on("address-form-flood")
+    watch.goes_off("address-form-flood")
+
+
+def test_a_typed_address_that_cannot_be_handled(shop: Shop, watch: Watch) -> None:
+    """A message that fails five times lies among the dead letters and turns on an alarm, until a person deletes the
+    message."""
+    queues = shop.stack.client("sqs")
+    [queue] = queues.list_queues(QueueNamePrefix="subscription-mgmt-address-requests")["QueueUrls"]
+    [dead] = queues.list_queues(QueueNamePrefix="subscription-mgmt-address-dead")["QueueUrls"]
+    queues.send_message(QueueUrl=queue, MessageBody="{}")
+    shop.retries_until(lambda: "address-dead-letters" in watch.on())
+    queues.purge_queue(QueueUrl=dead)
+    watch.goes_off("address-dead-letters")
+
+
 def test_the_key_of_the_links_cannot_be_read(shop: Shop, watch: Watch) -> None:
     """A receipt goes out without the link to the customer page while the key of the links cannot be read, and an alarm
     comes on."""

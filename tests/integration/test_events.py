@@ -82,6 +82,9 @@ def test_the_sample_events_make_one_renewal(shop: Shop, remote_invoke: Any) -> N
     # The link of the event is signed by nobody.
     assert remote_invoke("CustomerPage", "customer_page")["statusCode"] == 404
 
+    # The event names the address of the sample subscription, whose customer gets a link by mail.
+    assert remote_invoke("AddressWorker", "address_worker") == {"batchItemFailures": []}
+
     assert remote_invoke("GatewayCatchUp", "gateway_catch_up")["finished"]
 
     # The event's token belongs to no mail: the function does not believe the event.

@@ -22,6 +22,7 @@ import urllib3
 
 from local.gateway import official_client
 from local.stack import STACK_NAME
+from renewals.domain.address_request import AddressRequest
 from renewals.domain.customer_request import CustomerRequest
 from renewals.domain.request import Asks
 from renewals.ledger import account_links, receipt_links
@@ -77,7 +78,7 @@ class Deployed:
         self.names["AccountLinkKey"] = shop.stack.outputs["AccountLinkKeyArn"]
         # The emulator lists a queue by its address, which ends in the queue's name.
         queues = """RenewalQueue GatewayEventsQueue MailFeedbackDeadLetterQueue UnreadableRecordsQueue DeliveriesQueue
-                    EventsDeadLetterQueue"""
+                    EventsDeadLetterQueue AddressQueue"""
         for queue in queues.split():
             self.names[queue] = self.names[queue].rpartition("/")[2]
         self._roles = [each["LogicalResourceId"] for each in found if each["ResourceType"] == "AWS::IAM::Role"]
@@ -559,6 +560,28 @@ def page_hands_over(deployed: Deployed) -> Iterator[Answer]:
         yield Answer({"done": "not handed over" not in answer.told}, answer.told)
 
 
+def page_takes_an_address(deployed: Deployed) -> Iterator[Answer]:
+    """Type an address on the form for customers without a link, each time from a network of its own."""
+    headers = {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
+    form = urlencode({"address": "nobody@example.org"})
+    for _ in range(2):
+        event = api_request("POST", "/account/ask-for-link") | {"headers": headers, "body": form}
+        event["requestContext"] |= {
+            "identity": {"sourceIp": f"2001:db8:{uuid.uuid4().hex[:4]}:{uuid.uuid4().hex[:4]}::1"}
+        }
+        answer = deployed.call("CustomerPage", event)
+        yield Answer({"done": answer.reply["statusCode"] < 400}, answer.told)
+
+
+def address_looked_up(deployed: Deployed) -> Iterator[Answer]:
+    """Look up an address that somebody typed, and record that the customer is to get a link."""
+    address = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=1)).isoformat()).email
+    for _ in range(2):
+        sent = {"SentTimestamp": str(int(datetime.now(UTC).timestamp() * 1000))}
+        message = record(AddressRequest(address).to_json()) | {"messageId": uuid.uuid4().hex, "attributes": sent}
+        yield deployed.call("AddressWorker", {"Records": [message]})
+
+
 def api_start(deployed: Deployed) -> Iterator[Answer]:
     """Update the payment method of a due subscription: the API keeps the card, and starts the workflow if permitted."""
     subscriber = deployed.shop.subscribe()
@@ -940,6 +963,12 @@ PROBES: dict[Grant, Probe] = {
     Grant("CustomerPageRole", "dynamodb:Query", "table/<Changes>"): page_resume,
     Grant("CustomerPageRole", "sqs:SendMessage", "<RenewalQueue>"): page_hands_over,
     Grant("CustomerPageRole", "lambda:InvokeFunction", "function:<ProcessPayment>"): page_opens_card_page,
+    Grant("CustomerPageRole", "dynamodb:UpdateItem", "table/<Counters>"): page_takes_an_address,
+    Grant("CustomerPageRole", "sqs:SendMessage", "<AddressQueue>"): page_takes_an_address,
+    Grant("AddressWorkerRole", "dynamodb:Query", "table/<Subscriptions>/index/mail-address-index"): address_looked_up,
+    Grant("AddressWorkerRole", "dynamodb:BatchGetItem", "table/<Subscriptions>"): address_looked_up,
+    Grant("AddressWorkerRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): address_looked_up,
+    Grant("AddressWorkerRole", "dynamodb:PutItem", "table/<Changes>"): address_looked_up,
     Grant("RenewalSweepRole", "dynamodb:Scan", "table/<Subscriptions>"): sweep_read({"kind": "segment", "of": "0"}),
     Grant("RenewalSweepRole", "dynamodb:Query", "table/<Subscriptions>/index/renewal-date-index"): sweep_read(
         {"kind": "date", "of": "2020-01-31"}
@@ -1015,6 +1044,7 @@ PROMISED: dict[str, Json] = {
     "WebhookHandlerRole": {"statusCode": 202},
     "SubscriptionsApiRole": {"done": True},
     "CustomerPageRole": {"done": True},
+    "AddressWorkerRole": {"batchItemFailures": []},
     "RenewalSweepRole": {"backlog": 0},
     "RenewalWorkerRole": {"batchItemFailures": []},
     "RenewalAuditRole": {"finished": True},
@@ -1032,7 +1062,7 @@ PROMISED: dict[str, Json] = {
 
 FUNCTIONS = """ProcessPayment GenerateReceipt SendEmail WebhookHandler SubscriptionsApi RenewalSweep RenewalWorker
                RenewalAudit CustomerPage GatewayEvents GatewayWorker GatewayCatchUp MailFeedback EventPublisher
-               EventDeliverer""".split()
+               EventDeliverer AddressWorker""".split()
 NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     "functions' logs": (
         "the emulator writes the log of a function itself, not in its role's name",
@@ -1073,6 +1103,7 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
                 ("RenewalWorkerRole", "<RenewalQueue>"),
                 ("EventDelivererRole", "<DeliveriesQueue>"),
                 ("GatewayWorkerRole", "<GatewayEventsQueue>"),
+                ("AddressWorkerRole", "<AddressQueue>"),
             )
             for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
         ],

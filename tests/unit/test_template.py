@@ -654,9 +654,16 @@ def test_functions_get_their_settings() -> None:
             "PAYMENT_GATEWAY_ENDPOINT": "https://api.stripe.com",
             "CHECKOUT_URL": "",
             "PROCESS_PAYMENT_FUNCTION": "<ProcessPayment>",
+            "ADDRESS_QUEUE_URL": "<AddressQueue>",
+            "COUNTERS_TABLE": "<Counters>",
             "SELLER_NAME": "Example Ltd",
             "DUNNING_DAYS": "1,3,5,7",
             "DUNNING_ENDS_AS": "canceled",
+            "TIME_ZONE": "Asia/Kolkata",
+        },
+        "AddressWorker": {
+            "DYNAMODB_TABLE": "<Subscriptions>",
+            "CHANGES_TABLE": "<Changes>",
             "TIME_ZONE": "Asia/Kolkata",
         },
         "RenewalSweep": {
@@ -1015,6 +1022,45 @@ def _sources_of(function: str) -> list[dict[str, Any]]:
     return [each for each in found if each["FunctionName"] == f"<{function}>"]
 
 
+def test_the_worker_of_typed_addresses_is_bounded() -> None:
+    """At most two runs of the worker are at work at once: a flood of typed addresses leaves the account's concurrency
+    to renewals. A failed message fails alone and is tried five times, and what strangers typed is kept for three days
+    at most."""
+    (source,) = _sources_of("AddressWorker")
+    assert source["EventSourceArn"] == "<AddressQueue.Arn>"
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["ScalingConfig"] == {"MaximumConcurrency": 2}
+    queue = properties("AddressQueue")
+    assert queue["RedrivePolicy"] == {"deadLetterTargetArn": "<AddressDeadLetterQueue.Arn>", "maxReceiveCount": 5}
+    assert queue["VisibilityTimeout"] == 6 * properties("AddressWorker")["Timeout"]
+    kept = [properties(name)["MessageRetentionPeriod"] for name in ("AddressQueue", "AddressDeadLetterQueue")]
+    assert kept == [24 * 3600, 3 * 24 * 3600]
+
+
+@pytest.mark.parametrize("given", [{"MailAddressIndex": "absent"}, {"CustomerPageUrl": "https://shop.test/account"}])
+def test_without_index_or_page_there_is_no_form(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the index on the mail address, or with a page of the team's own, the worker of typed addresses is not
+    made, the page gets no queue, and nothing refers to what is not made."""
+    written = template()["Resources"]
+    names = {name for name, each in written.items() if each.get("Condition") == "OffersAddressForm"}
+    assert names == {
+        "AddressWorker",
+        "AddressWorkerRole",
+        "AddressWorkerLogs",
+        "AddressQueue",
+        "AddressDeadLetterQueue",
+        "AddressQueuePolicy",
+        "AddressDeadLetterQueuePolicy",
+        "AddressFormFloodAlarm",
+        "AddressDeadLettersAlarm",
+    }
+    for name, value in given.items():
+        monkeypatch.setitem(GIVEN, name, value)
+    assert not holds(template()["Conditions"]["OffersAddressForm"])
+    others = json.dumps(resolve({name: each for name, each in written.items() if name not in names}))
+    assert not re.search("|".join(rf"<{name}[>.]" for name in names), others)
+
+
 def test_the_worker_of_events_is_bounded() -> None:
     """At most two events of the gateway are at work at once, each in a call of its own: a storm of events leaves the
     account's concurrency to renewals. A failed event is tried five times, and waits for a whole run of the worker."""
@@ -1254,6 +1300,7 @@ def test_functions_have_the_layers_they_need_and_no_more() -> None:
         "WebhookHandler": ["AwsLayer", "WebhookLayer"],
         "SubscriptionsApi": ["AwsLayer", "ApiLayer", "PaymentLayer"],
         "CustomerPage": ["AwsLayer", "PageLayer", "LanguageLayer"],
+        "AddressWorker": ["AwsLayer"],
         "RenewalSweep": ["AwsLayer"],
         "RenewalWorker": ["AwsLayer"],
         "RenewalAudit": ["AwsLayer", "PaymentLayer"],

@@ -370,6 +370,27 @@ from tests.template import (
             ),
         ),
         (
+            "AddressFormFloodAlarm",
+            expected_alarm(
+                "address-form-flood",
+                "Alert when more than 100 mail addresses are typed on the customer page in 5 minutes",
+                "acme/AddressesTyped",
+                100,
+                {"service": "acme-qa"},
+            ),
+        ),
+        (
+            "AddressDeadLettersAlarm",
+            expected_alarm(
+                "address-dead-letters",
+                "Alert when an address that was typed on the customer page was handled in vain five times",
+                "AWS/SQS/ApproximateNumberOfMessagesVisible",
+                0,
+                {"QueueName": "<AddressDeadLetterQueue.QueueName>"},
+            )
+            | {"Statistic": "Maximum"},
+        ),
+        (
             "ApiThrottledAlarm",
             expected_alarm(
                 "api-throttled",
@@ -392,7 +413,14 @@ def test_alarms_of_our_own(name: str, expected: dict[str, Json]) -> None:
 
 
 SERVICE = {"service": "acme-qa"}
-TRIED_AGAIN = {"EventPublisher", "EventDeliverer", "GatewayEvents", "GatewayWorker", "GatewayCatchUp"}
+TRIED_AGAIN = {
+    "EventPublisher",
+    "EventDeliverer",
+    "GatewayEvents",
+    "GatewayWorker",
+    "GatewayCatchUp",
+    "AddressWorker",
+}
 """Functions whose throttled calls are repeated by Lambda, the gateway or a queue; an alarm holds no more than ten
 metrics."""
 SEEN_ELSEWHERE = {"CustomerPage"}

@@ -85,13 +85,24 @@ GRANTS: dict[str, dict[str, set[str]]] = {
     "CustomerPageRole": {
         "dynamodb:Query": {"<Subscriptions.Arn>", "<Renewals.Arn>", "<Changes.Arn>"},
         "dynamodb:GetItem": {"<Renewals.Arn>"},
-        "dynamodb:UpdateItem": {"<Subscriptions.Arn>"},
+        "dynamodb:UpdateItem": {"<Subscriptions.Arn>", "<Counters.Arn>"},
         "dynamodb:PutItem": {"<Renewals.Arn>", "<Changes.Arn>"},
         "dynamodb:ConditionCheckItem": {"<Renewals.Arn>"},
         "secretsmanager:GetSecretValue": {"<AccountLinkKey.Id>", "<ReceiptLinkKey.Id>"},
-        "sqs:SendMessage": {"<RenewalQueue.Arn>"},
+        "sqs:SendMessage": {"<RenewalQueue.Arn>", "<AddressQueue.Arn>"},
         "lambda:InvokeFunction": {"<ProcessPayment.Arn>"},
         **_own_log("CustomerPage"),
+        **TRACES,
+    },
+    "AddressWorkerRole": {
+        "dynamodb:Query": {"<Subscriptions.Arn>/index/mail-address-index"},
+        "dynamodb:BatchGetItem": {"<Subscriptions.Arn>"},
+        "dynamodb:UpdateItem": {"<Subscriptions.Arn>"},
+        "dynamodb:PutItem": {"<Changes.Arn>"},
+        "sqs:ReceiveMessage": {"<AddressQueue.Arn>"},
+        "sqs:DeleteMessage": {"<AddressQueue.Arn>"},
+        "sqs:GetQueueAttributes": {"<AddressQueue.Arn>"},
+        **_own_log("AddressWorker"),
         **TRACES,
     },
     "RenewalSweepRole": {
@@ -261,6 +272,16 @@ def test_there_are_no_other_permissions() -> None:
     assert attached == {"ApiGatewayCloudWatchRole"}
     everywhere = {action for role in GRANTS for action, resource in _grants(role) if resource == "*"}
     assert {action for action in everywhere if not action.startswith("xray:")} == LOG_DELIVERY
+
+
+def test_who_looks_an_address_up_cannot_charge_or_mail() -> None:
+    """The page that strangers reach cannot look an address up. The worker that can reads no secret, starts no workflow,
+    asks for no renewal, calls no function, sends no mail and deletes no data."""
+    page = {f"{action} {resource}" for action, resource in _grants("CustomerPageRole")}
+    assert not any("/index/" in each or "Scan" in each for each in page)
+    worker = {f"{action} {resource}" for action, resource in _grants("AddressWorkerRole")}
+    for forbidden in ("Secret", "Key", "states:", "ses:", "lambda:", "DeleteItem", "s3:", "RenewalQueue", "Renewals"):
+        assert not any(forbidden in each for each in worker), forbidden
 
 
 def test_the_customer_page_cannot_charge_or_mail() -> None:

@@ -43,6 +43,9 @@ class ChangeKind(Worded):
 CUSTOMER = "customer"
 """The `by` of a change that the customer has made on the customer page."""
 
+BY_ADDRESS = "somebody who typed the mail address"
+"""The `by` of a request that was made on the customer page without a link: nobody has shown whose the address is."""
+
 CONFIRMATION = "confirmation"
 """The attribute of a change's record with the record of the mail that confirms the change."""
 

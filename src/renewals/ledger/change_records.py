@@ -4,11 +4,16 @@ A record lies under the subscription's id and the time of the change. The record
 of the time, so that a second creation of the same subscription fails. For the same reason, the record of a change that
 an object of the gateway has caused has the object's id in place of the time. A record is written in one transaction
 with the change.
+
+A request for a link to the customer page changes nothing, and strangers may cause such requests: their records are
+deleted after two weeks, and never hide the records of changes among the latest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 
 _MOST_TOLD = 250
 _CREATION = "created"
+_REQUEST_KEPT = timedelta(days=14)
 
 
 class ChangeRecords:
@@ -82,6 +88,19 @@ class ChangeRecords:
         attribute with the value before and the value after."""
         return self._put(_item(subscription_id, what, asked, details))
 
+    def request_of(
+        self, subscription_id: str, what: ChangeKind, asked: AskedBy, message_id: str, sent: datetime
+    ) -> TransactAction:
+        """Return the action that records a request that came by a queue. The action fails if the message was recorded
+        before.
+
+        Args:
+            message_id: The id of the message.
+            sent: The moment at which the message was sent; the same at each delivery.
+        """
+        key = f"{storable(sent)}/{sha256(message_id.encode()).hexdigest()[:8]}"
+        return self._put(_item(subscription_id, what, asked, {}) | {"change": key})
+
     def _put(self, item: Mapping[str, object]) -> TransactAction:
         return dynamodb.put(self._table, item, "attribute_not_exists(subscription_id)", {})
 
@@ -89,13 +108,19 @@ class ChangeRecords:
 def _item(
     subscription_id: str, what: ChangeKind, asked: AskedBy, details: Mapping[str, tuple[object, object]]
 ) -> dict[str, object]:
-    return ({} if asked.imports else {CONFIRMABLE: True}) | {
-        "subscription_id": subscription_id,
-        "change": f"cause/{asked.cause}" if asked.cause else f"{storable(asked.now)}/{uuid4().hex[:8]}",
-        "at": asked.now,
-        "by": asked.by,
-        "what": what,
-        "details": {
-            name: [without_personal_data(name, storable(each)) for each in pair] for name, pair in details.items()
-        },
-    }
+    forgotten = {"expires_at": int(((asked.at or asked.now) + _REQUEST_KEPT).timestamp())}
+    marks = {} if asked.imports else {CONFIRMABLE: True}
+    return (
+        marks
+        | (forgotten if what is ChangeKind.LINK_ASKED else {})
+        | {
+            "subscription_id": subscription_id,
+            "change": f"cause/{asked.cause}" if asked.cause else f"{storable(asked.now)}/{uuid4().hex[:8]}",
+            "at": asked.now,
+            "by": asked.by,
+            "what": what,
+            "details": {
+                name: [without_personal_data(name, storable(each)) for each in pair] for name, pair in details.items()
+            },
+        }
+    )

@@ -6,7 +6,7 @@ is one conditional write: two windows cannot both be the last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from renewals.ledger.steps import Row
+    from renewals.runtime.attribute_values import TransactAction
 
 _DAY, _HOUR = "%Y-%m-%d", "%Y-%m-%dT%H"
 
@@ -43,9 +44,19 @@ RETURNS = (Limit("returns", 10, _HOUR),)
 """The times that a customer may come back from a page of the gateway, and have the gateway asked."""
 
 
-def count(client: DynamoDBClient, table: str, row: Row, limits: Sequence[Limit], now: datetime) -> bool:
+def count(
+    client: DynamoDBClient,
+    table: str,
+    row: Row,
+    limits: Sequence[Limit],
+    now: datetime,
+    beside: Iterable[TransactAction] = (),
+) -> bool:
     """Count one more time. Returns False, and counts nothing, if a limit is reached. Raises Overtaken if another time
-    was counted since the row was read."""
+    was counted since the row was read.
+
+    beside: the actions of the transaction beside the count.
+    """
     counted = {}
     for limit in limits:
         present = now.strftime(limit.time)
@@ -57,5 +68,5 @@ def count(client: DynamoDBClient, table: str, row: Row, limits: Sequence[Limit],
     key = {name: row[name] for name in ("subscription_id", "customer_id")}
     as_read, values = dynamodb.as_read(row, tuple(counted))
     condition = f"attribute_exists(subscription_id) AND {as_read}"
-    dynamodb.transact(client, [{"Update": dynamodb.change(table, key, counted, condition, values)}])
+    dynamodb.transact(client, [{"Update": dynamodb.change(table, key, counted, condition, values)}, *beside])
     return True

@@ -1,0 +1,95 @@
+"""Record requests for links on behalf of an address that somebody typed.
+
+A customer with an ended subscription gets no link: nothing is left to change. An address to which mail came back, or
+from which a mail was reported as spam, gets none either.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from renewals.domain import mail_faults, transitions
+from renewals.domain.changes import BY_ADDRESS, ChangeKind
+from renewals.domain.errors import BadRow, Collision, Overtaken, repeat_while_outdated
+from renewals.domain.item_values import text
+from renewals.domain.subscription import parse
+from renewals.domain.transitions import Standing
+from renewals.ledger import address_search, limits
+from renewals.ledger.asked_by import AskedBy
+from renewals.ledger.change_records import ChangeRecords
+from renewals.runtime import clock, dynamodb, telemetry
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from renewals.domain.item_values import Item
+
+MOST = 5
+"""The subscriptions of one address that get a link. A row holds no moment of its creation: the subscriptions with the
+earliest renewal dates come first, so that a payment that is past due never misses."""
+
+_LOOKS = 4
+
+
+class Links:
+    """Records requests for links."""
+
+    def __init__(self, client: DynamoDBClient, *, subscriptions: str, changes: str) -> None:
+        self._client = client
+        self._subscriptions = subscriptions
+        self._changes = ChangeRecords(client, changes)
+
+    def ask(self, typed: str, message_id: str, sent: datetime) -> int:
+        """Record a request for each live subscription of the address, as far as the limits permit. Returns the number
+        of requests.
+
+        Args:
+            typed: The text that somebody typed.
+            message_id: The id of the message. A message that is delivered twice is recorded once.
+            sent: The moment at which the message was sent.
+        """
+        rows = address_search.rows_of(self._client, self._subscriptions, typed)
+        first = sorted(filter(_gets_link, rows), key=_renewal_date)[:MOST]
+        return sum(self._ask_for(row, message_id, sent) for row in first)
+
+    def _ask_for(self, row: Item, message_id: str, sent: datetime) -> bool:
+        key = {name: text(row, name) for name in ("subscription_id", "customer_id")}
+        telemetry.correlate(key)
+
+        def looked_at() -> bool:
+            [*stands] = dynamodb.get_all(self._client, self._subscriptions, [key])
+            same = [each for each in stands if each.get("customer_email") == row["customer_email"]]
+            return any(self._recorded(each, message_id, sent) for each in same if _gets_link(each))
+
+        return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
+
+    def _recorded(self, row: Item, message_id: str, sent: datetime) -> bool:
+        """Record the request together with its count. Returns False, and records nothing, if the limit is reached or
+        the request is recorded already."""
+        moment = clock.of_row(row)
+        asked = AskedBy(BY_ADDRESS, moment.now, at=moment.wall)
+        record = self._changes.request_of(text(row, "subscription_id"), ChangeKind.LINK_ASKED, asked, message_id, sent)
+        try:
+            return limits.count(
+                self._client, self._subscriptions, row, limits.MAILED_LINKS, moment.wall, beside=[record]
+            )
+        except Overtaken as overtaken:
+            if 1 in overtaken.failed:  # the record stands
+                return False
+            raise
+
+
+def _gets_link(row: Item) -> bool:
+    """Whether the row's customer may get a link by mail. No link is mailed for a row that cannot be read."""
+    try:
+        parse(row)
+    except BadRow:
+        return False
+    if transitions.state(row, clock.of_row(row).today) in (None, Standing.CANCELED, Standing.ENDED):
+        return False
+    return mail_faults.kind(row) is None and not mail_faults.has_complained(row)
+
+
+def _renewal_date(row: Item) -> str:
+    return str(row.get("renewal_date", date.max.isoformat()))
