@@ -240,7 +240,7 @@ def _resumption(register: Register, row: Row, today: date, read: _Reader) -> Map
 def _end_before_cancellation(register: Register, row: Row, read: _Reader) -> Mapping[str, str] | None:
     """Return the `cancel_at` that the customer's own cancellation has replaced, empty without one; None if the row's
     end was set by somebody else, or nobody knows by whom, or a payment was charged back since."""
-    changes, unreadable = register.changes.readable(text(row, "subscription_id"))
+    changes, unreadable, _ = register.changes.readable(text(row, "subscription_id"))
     if unreadable:
         return None
     last = max((each for each in changes if "cancel_at" in each.details), key=lambda each: each.at, default=None)
@@ -266,7 +266,7 @@ def resumed_since(register: Register, row: Row, since: datetime) -> int:
 
     A record that was written by hand and cannot be read counts as a resumption, unless its key tells an earlier time.
     """
-    changes, unreadable = register.changes.readable(text(row, "subscription_id"))
+    changes, unreadable, _ = register.changes.readable(text(row, "subscription_id"))
     resumed = (each for each in changes if (each.by, each.what) == (CUSTOMER, ChangeKind.RESUMED))
     return sum(each.at > since for each in resumed) + sum(_may_be_since(key, since) for key in unreadable)
 

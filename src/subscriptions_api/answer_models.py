@@ -177,7 +177,8 @@ class TimelineEntry(BaseModel):
 
 
 class Timeline(BaseModel):
-    """The events of a subscription, the oldest event first. complete is false if older periods are left out."""
+    """The events of a subscription, the oldest event first. complete is false if older periods, or records that cannot
+    be read, are left out."""
 
     items: list[TimelineEntry]
     complete: bool

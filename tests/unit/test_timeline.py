@@ -114,6 +114,33 @@ def test_a_failed_renewal_waits_for_a_person(shop: World) -> None:
     assert last.text == f"The renewal stopped, and waits for a person to look at it: {why}{call}."
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"what": "by hand"},
+        {"at": "2026-01-31T12:00:00", "by": "ann", "what": "edited", "details": {}},
+        {"at": "2026-01-31T12:00:00+00:00", "by": "ann", "what": "edited", "details": {"plan": "Pro"}},
+    ],
+)
+def test_no_record_of_a_change_hides_the_timeline(shop: World, odd: dict[str, Any]) -> None:
+    """A record of a change that somebody wrote by hand, and that cannot be read, is left out, and the timeline says
+    that it is not complete."""
+    shop.subscribe()
+    shop.run()
+    shop.dynamodb.put("changes", {"subscription_id": "sub_1", "change": "2026-01-31T12:00:00+00:00/x", **odd})
+    told, is_complete = shop.register.timeline(shop.row(), UTC)
+    assert not is_complete
+    assert "charged" in _kinds(told)
+
+
+@pytest.mark.parametrize("what", [ChangeKind.REFUNDED, ChangeKind.RESENT])
+def test_a_period_that_is_no_date_is_told_as_written(shop: World, what: ChangeKind) -> None:
+    """The record of a change names a period that somebody wrote by hand: the change is told, with the text."""
+    shop.subscribe()
+    [entry] = _told(shop, Change(NOON, "ann", what, {"period": (None, "by hand")}))
+    assert entry.text.endswith("period set to by hand.")
+
+
 def test_changes_stand_among_the_renewals_with_who_made_them(shop: World) -> None:
     """A change is told at its time with its author, the old and the new value, and masked addresses."""
     shop.subscribe()

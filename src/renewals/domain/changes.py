@@ -86,8 +86,11 @@ class Change:
 def change_from(item: Item) -> Change:
     """Read the record of a change. Raises KeyError, TypeError or ValueError if the item was not written by this
     system."""
+    at = moment(item, "at")
+    if at.tzinfo is None:
+        raise ValueError("a moment without its time zone")
     return Change(
-        moment(item, "at"),
+        at,
         text(item, "by"),
         member(ChangeKind, text(item, "what")),
         {name: _pair(each) for name, each in fields(item, "details").items()},
@@ -130,7 +133,8 @@ _FAULT_BEFORE: dict[str, str] = {
 def change_in_words(change: Change) -> str:
     """Tell a change in a sentence for the timeline."""
     if isinstance(change.what, ChangeKind) and change.what in _OF_A_PERIOD and "period" in change.details:
-        return _OF_A_PERIOD[change.what](change)
+        with suppress(ValueError):  # somebody wrote the period by hand, and the period is no date
+            return _OF_A_PERIOD[change.what](change)
     if change.what is ChangeKind.MAIL_CLEARED:
         return _mail_cleared(change)
     details = sorted(_priced(change.details).items())

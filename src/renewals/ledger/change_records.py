@@ -46,15 +46,17 @@ class ChangeRecords:
         items, complete = self._latest(subscription_id)
         return [change_from(item) for item in items], complete
 
-    def readable(self, subscription_id: str) -> tuple[list[Change], list[str]]:
-        """Return those of the latest changes that can be read, and the keys of the records that cannot be read."""
+    def readable(self, subscription_id: str) -> tuple[list[Change], list[str], bool]:
+        """Return the latest changes that can be read, the keys of the records that cannot be read, and whether the
+        subscription has no further records. At most 250 records are read."""
+        items, complete = self._latest(subscription_id)
         changes, unreadable = list[Change](), list[str]()
-        for item in self._latest(subscription_id)[0]:
+        for item in items:
             try:
                 changes.append(change_from(item))
             except (KeyError, TypeError, ValueError):
                 unreadable.append(str(item["change"]))
-        return changes, unreadable
+        return changes, unreadable, complete
 
     def _latest(self, subscription_id: str) -> tuple[list[Item], bool]:
         page = self._client.query(

@@ -93,13 +93,14 @@ class Register:
     def timeline(self, row: Row, zone: tzinfo, today: date | None = None) -> tuple[list[Entry], bool]:
         """Return the timeline, the oldest entry first, and whether the timeline is complete.
 
-        A long timeline has only the latest 250 periods and the latest 250 changes. `zone` is the time zone of the
+        A long timeline has only the latest 250 periods and the latest 250 changes. A change whose record was written by
+        hand and cannot be read is left out, and the timeline is not complete. `zone` is the time zone of the
         business, `today` the day on which the timeline is read.
         """
         subscription_id = text(row, "subscription_id")
         items, older = self.ledger.page(subscription_id, limit=_MOST_PERIODS)
-        changes, all_changes = self.changes.latest(subscription_id)
-        return timeline(row, items, changes, zone, today), all_changes and older is None
+        changes, unreadable, all_changes = self.changes.readable(subscription_id)
+        return timeline(row, items, changes, zone, today), all_changes and not unreadable and older is None
 
     def has_open_charge(self, row: Row) -> bool:
         """Whether an unpaid charge of the row is open: begun, refused, or failed after its payment was created."""
