@@ -6,6 +6,7 @@ of Arabic words, and `FAINT` judges the contrast of all words.
 
 import shutil
 import subprocess
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -39,22 +40,23 @@ all().then(done, (error) => done(`axe-core failed: ${error}`));
 
 
 @cache
-def _source() -> str:
-    """Return the program, as package-lock.json locks the program. Where npm cannot install the program, the test is
-    skipped: `make check`, which installs from the same lock, fails there."""
-    if shutil.which("npm") is None:
-        pytest.skip("needs npm on PATH, for axe-core")
-    made = subprocess.run(
-        [str(shutil.which("make")), "--silent", "--no-print-directory", "node_modules/.made"],
-        cwd=ROOT, capture_output=True, text=True, timeout=_SECONDS, check=False,
-    )  # fmt: skip
-    if made.returncode:
-        pytest.skip(f"npm could not install axe-core: {made.stderr[-300:]}")
-    return (ROOT / "node_modules/axe-core/axe.min.js").read_text()
+def _missing() -> str:
+    """Install the program, as package-lock.json locks the program, and return why npm could not; empty otherwise.
+    `make check`, which installs from the same lock, fails where npm fails."""
+    make, npm = shutil.which("make"), shutil.which("npm")
+    if make is None or npm is None:
+        return "needs npm on PATH, for axe-core"
+    command = [make, "--silent", "--no-print-directory", "node_modules/.made"]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    return f"npm could not install axe-core: {made.stderr[-300:]}" if made.returncode else ""
 
 
 def faults(browser: Chrome) -> list[str]:
-    """Return what axe-core finds on the present page, in light and in dark colors."""
+    """Return what axe-core finds on the present page, in light and in dark colors. Without axe-core, a warning says so,
+    and the test goes on."""
+    if _missing():
+        warnings.warn(_missing(), stacklevel=2)
+        return []
     _begin(browser)
     found: list[str] = []
     for scheme in ("light", "dark"):
@@ -66,7 +68,16 @@ def faults(browser: Chrome) -> list[str]:
 
 
 def faults_of(browser: Chrome, pages: dict[str, str], scheme: str) -> dict[str, list[str]]:
-    """Return what axe-core finds on many pages, by name. pages: name to HTML. The pages replace the present page."""
+    """Return what axe-core finds on many pages, by name. The pages replace the present page. Without axe-core, the test
+    is skipped.
+
+    Args:
+        browser: the browser.
+        pages: name to HTML.
+        scheme: light or dark.
+    """
+    if _missing():
+        pytest.skip(_missing())
     empty_page(browser)
     _begin(browser)
     emulate(browser, scheme)
@@ -76,4 +87,4 @@ def faults_of(browser: Chrome, pages: dict[str, str], scheme: str) -> dict[str, 
 
 def _begin(browser: Chrome) -> None:
     browser.set_script_timeout(_SECONDS)
-    browser.execute_script(_source())
+    browser.execute_script((ROOT / "node_modules/axe-core/axe.min.js").read_text())

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from local.console import pages
+from local.console import gallery, pages
+from local.console.gallery import Gallery
 from tests.browser import NEEDS_CHROMIUM, chromium, resize
 from tests.fakes import World
 from tests.unit.test_console import MAIL, Browser, _deliver, browser, look
@@ -24,8 +25,11 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> World:
     return World()
 
 
-def test_nothing_lies_beyond_the_edge_of_a_phone(shop: World, browser: Browser, tmp_path: Path) -> None:
-    """At a width of 390 pixels every amount, date and badge is seen without scrolling sideways."""
+def test_nothing_lies_beyond_the_edge_of_a_phone(
+    shop: World, browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a width of 390 pixels every amount, date, badge and sample is seen without scrolling sideways."""
+    monkeypatch.setattr(Gallery, "look", lambda _, locale: list(gallery.samples(locale)))  # in this process
     now = datetime.now(UTC)
     shop.subscribe(renewal_date=now.date().isoformat(), customer_name="Maximiliane-Alexandra von der Wiesenthal " * 2)
     shop.run(now=now)
@@ -36,7 +40,7 @@ def test_nothing_lies_beyond_the_edge_of_a_phone(shop: World, browser: Browser, 
     beyond = {}
     with chromium(tmp_path / "home") as driver:
         for number, target in enumerate(
-            ("/", "/subscriptions", "/subscription?id=sub_1", "/mails", f"/mail?name={MAIL}")
+            ("/", "/subscriptions", "/subscription?id=sub_1", "/mails", f"/mail?name={MAIL}", "/gallery?kind=mails")
         ):
             file = tmp_path / f"{number}.html"
             file.write_text(browser(target).text.replace("</head>", f"<style>{style}</style></head>"))
@@ -51,7 +55,7 @@ def test_nothing_lies_beyond_the_edge_of_a_phone(shop: World, browser: Browser, 
 
 _BEYOND = """
 const width = arguments[0];  // a phone's own innerWidth grows with a page that is too wide for it
-const all = Array.from(document.querySelectorAll("main td, main li, main dd, main .badge, main time"));
+const all = Array.from(document.querySelectorAll("main td, main li, main dd, main .badge, main time, main iframe"));
 const beyond = all.filter(each => each.getBoundingClientRect().right > width).map(each => each.innerText);
 return [document.documentElement.scrollWidth <= width, beyond];
 """

@@ -188,9 +188,8 @@ def test_a_customer_leaves_the_bank_and_gives_a_new_card(shop: Shop, customer: C
 
 
 def test_two_tabs_and_two_sessions_in_either_order(shop: Shop, customer: Customer) -> None:
-    """A form of a page that another tab has overtaken changes nothing. Of two pages for a card that are open at once,
-    the card that was saved last counts, in either order, and a way back that is opened again undoes nothing. A session
-    of another customer changes nothing."""
+    """Of two pages for a card that are open at once in two tabs, the card that was saved last counts, in either order,
+    and a way back that is opened again undoes nothing. A session of another customer changes nothing."""
     subscriber, other = _reminded(shop), _reminded(shop)
     browser, first = customer.browser, customer.browser.current_window_handle
     customer.sign_in(subscriber)
