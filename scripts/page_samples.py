@@ -27,6 +27,10 @@ from scripts.ledger_page import sample, sample_row
 
 SELLER = "Example Ltd"
 _BACK = "overview"
+_WITHOUT_SESSION = frozenset(
+    {"home", "gone", "refused", "trouble", "link_mailed", "closed", "signed_out", "link_asked", "address_limit"}
+)
+"""The notices that no session leads to, and that therefore have no way back."""
 _TODAY, _END, _GIVES_UP = date(2026, 1, 10), date(2026, 2, 28), date(2026, 2, 7)
 _CARD = GatewayCard("pm_ok", "Visa ending in 4242", "2030-12")
 _RECEIPTS = "https://example.com/receipts/"
@@ -65,7 +69,8 @@ def _notices(shown: Pages) -> Iterator[Sample]:
     found["refused"] = pages.refused(HTTPStatus.FORBIDDEN)
     found["trouble"] = pages.trouble(HTTPStatus.INTERNAL_SERVER_ERROR)
     for name, each in found.items():
-        yield Sample(name, f"A notice: {name.replace('_', ' ')}", shown.notice(each, back=_BACK))
+        back = "" if name in _WITHOUT_SESSION else _BACK
+        yield Sample(name, f"A notice: {name.replace('_', ' ')}", shown.notice(each, back=back))
 
 
 def _seen(row: dict[str, Any]) -> Iterator[tuple[str, str, Seen]]:
