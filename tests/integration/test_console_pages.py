@@ -8,6 +8,7 @@ import pytest
 
 from local.console import gallery, pages
 from local.console.gallery import Gallery
+from local.stack import StackError
 from tests.browser import NEEDS_CHROMIUM, chromium, resize
 from tests.fakes import World
 from tests.unit.test_console import MAIL, Browser, _deliver, browser, look
@@ -51,6 +52,17 @@ def test_nothing_lies_beyond_the_edge_of_a_phone(
                 if found != [True, []]:
                     beyond[target, width] = found
     assert beyond == {}
+
+
+def test_a_new_process_makes_the_samples_of_the_gallery(shop: World, browser: Browser) -> None:
+    """The gallery asks no stack, and shows what a new process has made: frames that run and load nothing."""
+    browser.now = StackError("no stack runs")
+    page = browser("/gallery?locale=de&kind=mails").text
+    assert page.count("<iframe") == page.count('src="/gallery/sample?locale=de&amp;name=') > 0
+    shown = browser("/gallery/sample?locale=de&name=receipt")
+    assert 'lang="de"' in shown.text
+    assert shown.headers["content-security-policy"].startswith("sandbox; default-src 'none'; style-src")
+    assert browser("/gallery/sample?locale=de&name=refund_pdf").headers["content-type"] == "application/pdf"
 
 
 _BEYOND = """

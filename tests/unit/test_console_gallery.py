@@ -11,7 +11,6 @@ import pytest
 
 from local.console import gallery
 from local.console.gallery import Gallery, GalleryError, Kind, Shown
-from local.stack import StackError
 from renewals.domain.renewal import MailKind
 from renewals.language.tags import LANGUAGES
 from tests.unit.test_console import Browser, browser, look, shop
@@ -44,17 +43,6 @@ def test_the_gallery_shows_everything_in_a_language() -> None:
     assert [each.pdf[:5] for each in made if each.kind is Kind.RECEIPT] == [b"%PDF-"] * 2
     assert all('lang="de"' in each.content for each in made if each.kind is not Kind.RECEIPT)
     assert len({each.name for each in made}) == len(made)
-
-
-def test_a_new_process_makes_the_samples(browser: Browser) -> None:
-    """The gallery asks no stack, and shows what a new process has made: frames that run and load nothing."""
-    browser.now = StackError("no stack runs")
-    page = browser("/gallery?locale=de&kind=mails").text
-    assert page.count("<iframe") == page.count('src="/gallery/sample?locale=de&amp;name=')
-    shown = browser("/gallery/sample?locale=de&name=receipt")
-    assert 'lang="de"' in shown.text
-    assert shown.headers["content-security-policy"].startswith("sandbox; default-src 'none'; style-src")
-    assert browser("/gallery/sample?locale=de&name=refund_pdf").headers["content-type"] == "application/pdf"
 
 
 def test_an_edited_text_shows_at_the_next_look(browser: Browser, making: Callable[[str], None]) -> None:
