@@ -74,6 +74,7 @@ class FakeGateway:
     errors_by_key: set[str] = field(default_factory=set)  # keys whose stored 500 is repeated
     refunds_begin: GatewayRefundState = GatewayRefundState.SUCCEEDED  # the state of a new refund
     turned_away: set[str] = field(default_factory=set)  # operations refused to our account
+    refused: set[str] = field(default_factory=set)  # operations that get 400
     unknown_types: set[str] = field(default_factory=set)  # types of events whose search gets 400
     unanswered_types: set[str] = field(default_factory=set)  # types of events whose search gets 500
     forbidden: set[str] = field(
@@ -532,6 +533,8 @@ class FakeGateway:
                 raise GatewayUnauthorized("invalid_api_key", self._request_id())
             if operation in self.forbidden:
                 raise GatewayForbidden(f"rak_{operation}", self._request_id())
+            if operation in self.refused:
+                raise GatewayRefused("parameter_invalid", operation, self._request_id())
             for kind in ("before", "answered"):
                 if (operation, kind) in self.trouble:
                     self.trouble.remove((operation, kind))

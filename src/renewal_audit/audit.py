@@ -39,6 +39,7 @@ from renewal_audit.compare import Compared
 from renewal_audit.disputed import compare_dispute
 from renewal_audit.findings import Count, Difference, Found
 from renewal_audit.keys import Key, is_of, is_ours, key_in, key_of
+from renewal_audit.not_read import not_read
 from renewal_audit.overdue import compare_due
 from renewal_audit.overlaps import is_paid_again, overlapping, overlaps_within, reaches_no_further, says_paid
 from renewal_audit.report import Report, ReportPart, Reports, midnight, whole
@@ -48,7 +49,6 @@ from renewals.domain.errors import BadRow
 from renewals.domain.item_values import text
 from renewals.domain.payment import GatewayRefund, PaymentState
 from renewals.domain.subscription import Subscription, has_ended, parse
-from renewals.gateway import access as gateway_access
 from renewals.gateway.port import Charged, Gateway, GatewayForbidden, GatewayRefused
 from renewals.ledger.steps import Row
 from renewals.ledger.table import Ledger
@@ -288,8 +288,8 @@ class Audit:
                     self._compare_refunds(gathered, found)
                     gathered = []
                     yield replace(part, refunds_before=at.isoformat())
-        except GatewayForbidden as fault:
-            _not_read(fault, Difference.REFUND_UNKNOWN, "refunds", found)
+        except (GatewayForbidden, GatewayRefused) as fault:
+            not_read(fault, Difference.REFUND_UNKNOWN, "refunds", found)
         self._compare_refunds(gathered, found)
         yield replace(part, refunds_before=None)
 
@@ -322,8 +322,8 @@ class Audit:
                     self._compare_disputes(gathered, found)
                     gathered = []
                     yield replace(part, disputes_before=at.isoformat())
-        except GatewayForbidden as fault:
-            _not_read(fault, Difference.DISPUTE_UNKNOWN, "disputes", found)
+        except (GatewayForbidden, GatewayRefused) as fault:
+            not_read(fault, Difference.DISPUTE_UNKNOWN, "disputes", found)
         self._compare_disputes(gathered, found)
         yield replace(part, disputes_before=None)
 
@@ -383,13 +383,6 @@ class Audit:
                 continue
             if checked.why_not_due(moment.today - timedelta(days=1)) is None:
                 yield checked, moment
-
-
-def _not_read(fault: GatewayForbidden, kind: Difference, objects: str, found: Found) -> None:
-    """Tell that a restricted key may not read a kind of object, as a difference too. The audit goes on with everything
-    else."""
-    gateway_access.tell(fault)
-    found.differs(kind, ("", ""), "", f"the gateway's key may not read {objects}")
 
 
 def _moment(each: Charged | GatewayRefund | GatewayDispute | _Entry) -> datetime:

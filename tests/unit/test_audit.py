@@ -983,6 +983,22 @@ def test_a_key_that_may_not_read_disputes_stops_no_audit(auditor: Auditor, caplo
     assert "gateway permission" in caplog.messages
 
 
+@pytest.mark.parametrize("objects", ["refunds", "disputes"])
+def test_a_list_that_the_gateway_refuses_stops_no_audit(
+    auditor: Auditor, caplog: pytest.LogCaptureFixture, objects: str
+) -> None:
+    """The gateway answers the list of refunds, or of disputes, with 400: the audit names the refusal, and compares
+    everything else."""
+    _refunded_elsewhere(auditor)
+    auditor.world.gateway.contest("pi_1")
+    auditor.world.gateway.refused.add("refunded_between" if objects == "refunds" else "disputed_between")
+    report = auditor.audit()
+    assert {kind: n for kind, n in report["differences"].items() if n} == {"refund_unknown": 1, "dispute_unknown": 1}
+    said = {"detail": f"the gateway refuses to list {objects}: parameter_invalid"}
+    assert {"kind": f"{objects[:-1]}_unknown"} | said in report["listed"]
+    assert "a list was refused" in caplog.messages
+
+
 def test_a_key_that_may_not_read_refunds_stops_no_audit(auditor: Auditor, caplog: pytest.LogCaptureFixture) -> None:
     """A key without the permission to read refunds: the audit names the lack, calls no refund in the ledger unknown to
     the gateway, and compares the disputes and everything else."""
