@@ -46,7 +46,7 @@ _CUSTOMER_PAGE = "https://example.com/account"
 _LINK = "https://example.com/receipts/AbC123"
 _FROM, _TO, _SELLER = "billing@example.com", "ann@customer.example", "Example Ltd"
 _RETRY, _END = date(2026, 2, 3), date(2026, 2, 7)
-_WIDTH, _TALLEST, _SCALE, _COLOURS, _EDGE = 390, 1400, 2, 32, 8
+_WIDTH, _TALLEST, _SCALE, _COLOURS, _EDGE = 390, 1400, 2, 24, 8
 _BROWSER_SECONDS = 60
 _OTHER_LANGUAGES = (
     *(("de", "payment_failed"), ("fr", "receipt"), ("ar", "payment_failed")),
@@ -265,6 +265,7 @@ def _reminder(name: str, title: str, when: str, card: GatewayCard | None, locale
         page=_CUSTOMER_PAGE,
         sender=_FROM,
         to=_TO,
+        decline=f"{_CUSTOMER_PAGE}/reminders/AbC123" if card is not None else "",
     )
     return _example(name, title, when, mail)
 

@@ -59,6 +59,16 @@ def samples(locale: str, **changed: Any) -> Iterator[Sample]:
         yield Sample(name, title, shown.overview(seen, _receipts() if name == "active" else [], "form", is_full=True))
     looked_at = shown.overview(_overview(row, State.ACTIVE), _receipts(), "form", is_full=False)
     yield Sample("see_only", "The overview, opened from a receipt", looked_at)
+    declined = _overview(row | {"reminders": "required"}, State.ACTIVE)
+    yield Sample(
+        "few_reminders",
+        "The overview, after the customer has declined reminders",
+        shown.overview(declined, [], "form", is_full=True),
+    )
+    yield Sample(
+        "reminders", "The page of the link that declines reminders", shown.reminders("token", has_declined=False)
+    )
+    yield Sample("reminders_declined", "The same page, after that", shown.reminders("token", has_declined=True))
     yield from _cancellations(shown, row)
     yield from _resumptions(shown)
     yield from _notices(shown)

@@ -18,7 +18,7 @@ class Once:
 
     def __init__(self, told: letter.Letter, sender: str, to: str) -> None:
         said = told.words.tag, told.subject, told.name, tuple(told.paragraphs), told.action, tuple(told.facts)
-        self._told = (*said, told.seller, told.notes, told.brand, sender, to)
+        self._told = (*said, told.seller, told.notes, told.brand, told.one_click, sender, to)
         _made(self._told)  # a mail that cannot be composed is refused now
         self._attached: tuple[Attached, ...] = ()
         self._headers: Headers = ()
@@ -39,8 +39,8 @@ _put_together = letter.message
 @lru_cache(512)
 def _made(told: Told) -> bytes:
     """Put a mail together. Returns the mail pickled: a copy takes half as long as deepcopy's."""
-    tag, subject, name, paragraphs, action, facts, seller, notes, brand, sender, to = told
-    of = letter.Letter(words(tag), subject, name, list(paragraphs), action, list(facts), seller, notes, brand)
+    tag, subject, name, paragraphs, action, facts, *rest, sender, to = told
+    of = letter.Letter(words(tag), subject, name, list(paragraphs), action, list(facts), *rest)
     return pickle.dumps(_put_together(of, sender, to))
 
 

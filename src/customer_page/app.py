@@ -20,7 +20,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from customer_page import acting, by_address, hosted, looking, pages
+from customer_page import acting, by_address, declining, hosted, looking, pages
 from customer_page.answers import SESSION_SECONDS, PageAnswer, see_other
 from customer_page.pages import ChangeForm, Pages
 from customer_page.request import Refused, Request, language_of, read
@@ -103,6 +103,8 @@ def _answered(request: Request, stranger: Pages) -> PageAnswer:
     for_anybody = _FOR_ANYBODY.get((request.method, request.path))
     if for_anybody is not None:
         return for_anybody(request, stranger)
+    if name == Purpose.REMINDERS and token:
+        return declining.answer(request, token)
     if (request.method, name) == ("GET", Purpose.LINK):
         return _link(token)
     if (request.method, name) == ("GET", _NEW_CARD):
@@ -378,6 +380,7 @@ _ROUTES: dict[tuple[str, str], Callable[[Request], PageAnswer]] = {
     ("POST", "cancel"): _cancel,
     ("GET", "resume"): _ask_to_resume,
     ("POST", "resume"): _resume,
+    ("POST", Purpose.REMINDERS): declining.take_up,
     ("POST", "sign-out"): _sign_out,
     ("POST", "sign-out-everywhere"): _sign_out_everywhere,
 }

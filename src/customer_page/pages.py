@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from customer_page.answers import PageAnswer
 from customer_page.looking import ListedReceipt, OpenPayment, Seen, State
-from renewals.domain import texts
+from renewals.domain import reminders, texts
 from renewals.domain.addresses import masked
 from renewals.domain.transitions import Action
 from renewals.language import Words, marks
@@ -85,6 +85,8 @@ NOTHING_OPEN = Notice(HTTPStatus.OK, "page.nothing_open_title", "page.nothing_op
 BANK_DECLINED = Notice(HTTPStatus.CONFLICT, "page.bank_declined_title", "page.bank_declined_text")
 CONFIRM_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.stale_title", "page.confirm_limit_text")
 RESUME_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.stale_title", "page.resume_limit_text")
+REMINDERS_TAKEN_UP = Notice(HTTPStatus.OK, "page.reminders_title", "page.reminders_all_text")
+REMINDERS_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.stale_title", "page.reminders_limit_text")
 LINK_MAILED = Notice(HTTPStatus.OK, "page.link_mailed_title", "page.link_mailed_text")
 LINK_ASKED = Notice(HTTPStatus.OK, "page.link_mailed_title", "page.link_asked_text", offers_link=True)
 ADDRESS_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.address_limit_title", "page.address_limit_text")
@@ -149,6 +151,12 @@ class Pages:
         )
         return self._page("link.html", HTTPStatus.OK, title="page.link_title", said=said, token=token)
 
+    def reminders(self, token: str, *, has_declined: bool) -> PageAnswer:
+        """Offer to decline reminders, or, after that, to let them come again."""
+        text = "page.reminders_declined_text" if has_declined else "page.reminders_text"
+        shown = {"title": "page.reminders_title", "text": text, "token": token, "has_declined": has_declined}
+        return self._page("reminders.html", HTTPStatus.OK, **shown)
+
     def overview(
         self, seen: Seen, receipts: list[tuple[ListedReceipt, str]], form: str, *, is_full: bool
     ) -> PageAnswer:
@@ -174,6 +182,7 @@ class Pages:
             can_resume=seen.can_resume,
             can_change_card=seen.can_change_card,
             can_confirm=seen.state is State.ACTION_REQUIRED,
+            has_declined=reminders.has_declined(seen.row),
         )
 
     def confirm(self, change: ChangeForm, form: str) -> PageAnswer:

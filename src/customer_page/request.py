@@ -5,13 +5,15 @@ A stranger may send anything. Every request that is no request of a browser to t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
+from renewals.domain import printable
 from renewals.domain.customer_request import SESSION
 from renewals.domain.errors import RenewalError
+from renewals.ledger.account_links import Purpose
 from renewals.runtime import request_path
 from renewals.runtime.telemetry import Event
 
@@ -22,7 +24,10 @@ LARGEST_FORM = 16 * 1024
 """In bytes. The longest form carries a token, of at most 1,500 characters."""
 
 _ROOT = "/account"
-_FORM = "application/x-www-form-urlencoded"
+_FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
+_FROM_ANYWHERE = f"{_ROOT}/{Purpose.REMINDERS}/"
+"""The pages whose forms may come from anywhere. A mail program declines reminders for a customer by such a form,
+without a cookie and without an origin (RFC 8058). The token in the address is enough, and permits nothing else."""
 _MOST_FIELDS = 10
 _LONGEST_LANGUAGE = 35  # the longest language tag that RFC 5646 asks programs to take
 
@@ -80,12 +85,12 @@ def read(event: Event, own_address: str) -> Request:
     path = request_path.plain(event)
     if path is None or not f"{path}/".startswith(f"{_ROOT}/"):
         raise Refused(HTTPStatus.NOT_FOUND)
-    headers, method = _headers(event), str(event.get("httpMethod"))
+    headers, method, is_open = _headers(event), str(event.get("httpMethod")), path.startswith(_FROM_ANYWHERE)
     form: Mapping[str, str] = {}
     if method == "POST":
-        if not _is_from_own_page(headers, urlsplit(own_address).netloc):
+        if not is_open and not _is_from_own_page(headers, urlsplit(own_address).netloc):
             raise Refused(HTTPStatus.FORBIDDEN)
-        form = _form(event, headers)
+        form = _form(event, headers, (_FORM, _MULTIPART) if is_open else (_FORM,))
     elif method != "GET":
         raise Refused(HTTPStatus.METHOD_NOT_ALLOWED)
     session = _cookies(event).get(COOKIE, "")
@@ -129,8 +134,10 @@ def _is_from_own_page(headers: Mapping[str, str], own_host: str) -> bool:
     return bool(origin) and origin in (headers.get("host"), own_host)
 
 
-def _form(event: Event, headers: Mapping[str, str]) -> dict[str, str]:
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+def _form(event: Event, headers: Mapping[str, str], taken: Collection[str]) -> dict[str, str]:
+    content_type = headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in taken:
         raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
     body = request_path.body(event)
     if body is None:
@@ -138,13 +145,34 @@ def _form(event: Event, headers: Mapping[str, str]) -> dict[str, str]:
     if len(body) > LARGEST_FORM:
         raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     try:
-        fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+        if kind == _MULTIPART:
+            fields = _parts(content_type, body)
+        else:
+            fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError:
         raise Refused(HTTPStatus.BAD_REQUEST) from None
     form = dict(fields)
     if len(form) != len(fields):
         raise Refused(HTTPStatus.BAD_REQUEST)
     return form
+
+
+def _parts(content_type: str, body: bytes) -> list[tuple[str, str]]:
+    """Return the fields of a form in parts. Raises ValueError for a form that is none."""
+    from email.message import Message
+    from email.parser import BytesParser
+
+    head = f"Content-Type: {printable.line(content_type, 200)}\r\n\r\n".encode()
+    parts = BytesParser().parsebytes(head + body).get_payload()
+    if not isinstance(parts, list) or len(parts) > _MOST_FIELDS:
+        raise ValueError("no form")
+    fields = []
+    for part in parts:
+        value = part.get_payload(decode=True) if isinstance(part, Message) else None
+        if not isinstance(part, Message) or not isinstance(value, bytes):
+            raise ValueError("a part of a form in parts")  # noqa: TRY004  (what a stranger sent is no type of ours)
+        fields.append((str(part.get_param("name", "", "content-disposition")), value.decode().strip()))
+    return fields
 
 
 def _cookies(event: Event) -> dict[str, str]:

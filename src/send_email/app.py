@@ -109,6 +109,7 @@ def _reminded(renewal: Mapping[str, object], post: Post, page: CustomerPage, tod
         post=post,
         seller=setting("SELLER_NAME"),
         page_link=page.link,
+        reminders_link=page.reminders_link,
         today=today,
         rules=Rules.of(setting("REMINDER_DAYS"), setting("REMINDED_PERIOD_DAYS")),
         brand=_brand(),

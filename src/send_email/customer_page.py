@@ -36,14 +36,27 @@ class CustomerPage:
     now: datetime
 
     def link(self, row: Item | None, power: Power) -> str:
-        """Return the link for the customer of a row; empty without a page, or without a row to sign for.
+        """Return the link for the customer of a row; empty without a page, or without a row to sign for."""
+        if self.team_url or not self.account_url or row is None:
+            return self.team_url
+        return self._signed(row, Purpose.LINK, power)
+
+    def reminders_link(self, row: Item) -> str:
+        """Return the link by which the customer of a row declines reminders; empty without a page of the stack's own.
+
+        The link works as long as the link of a receipt: mail programs keep old mails, and offer to unsubscribe in each.
+        """
+        if self.team_url or not self.account_url:
+            return ""
+        return self._signed(row, Purpose.REMINDERS, Power.SEE)
+
+    def _signed(self, row: Item, purpose: Purpose, power: Power) -> str:
+        """Return a link with a signed token.
 
         A key that cannot be read, or is no key, holds no mail back, because dunning waits for its mails: the mail goes
         out without the link, and the metric MailsWithoutLink counts the mail. A failure of the moment raises MailError,
         and the workflow tries again.
         """
-        if self.team_url or not self.account_url or row is None:
-            return self.team_url
         try:
             with transient_aws_errors_as(MailError):
                 key = self.key()
@@ -52,5 +65,5 @@ class CustomerPage:
             # The error names the secret or the permission at fault, and nobody's address.
             telemetry.logger().error("a mail without a link", extra={"error": str(error)})
             return ""
-        signed = token(key, Purpose.LINK, Account.of_row(row), power, self.now + power.lasts)
-        return f"{self.account_url}/link/{signed}"
+        signed = token(key, purpose, Account.of_row(row), power, self.now + power.lasts)
+        return f"{self.account_url}/{purpose}/{signed}"

@@ -6,7 +6,7 @@ The HTML stands in the files of `layout`, which a team edits without touching co
 from __future__ import annotations
 
 from dataclasses import dataclass
-from email.headerregistry import Address, BaseHeader, HeaderRegistry
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.policy import SMTP
 from functools import cache
@@ -19,6 +19,8 @@ from renewals.domain import printable
 from renewals.language import marks
 
 if TYPE_CHECKING:
+    from email.policy import Policy
+
     from renewals.language import Words
 
 _LAYOUT = Path(__file__).with_name("layout")
@@ -34,8 +36,18 @@ class _Headers(HeaderRegistry):
         return made
 
 
+class _WholeHeader(UnstructuredHeader, BaseHeader):
+    """A header of one line. Python would encode an address that is longer than a line, and no mail program reads an
+    encoded address. A line of a mail may have 998 characters (RFC 5322, 2.1.1)."""
+
+    def fold(self, *, policy: Policy) -> str:
+        return f"{self.name}: {self}{policy.linesep}"
+
+
 # Some servers do not relay mail with eight-bit characters. A mail encoded in seven bits passes through every server.
-_POLICY = SMTP.clone(cte_type="7bit", header_factory=_Headers())
+_HEADERS = _Headers()
+_HEADERS.map_to_type("List-Unsubscribe", _WholeHeader)
+_POLICY = SMTP.clone(cte_type="7bit", header_factory=_HEADERS)
 
 
 class Link(NamedTuple):
@@ -100,6 +112,8 @@ class Letter:
         facts: labels and values.
         seller: the seller's name.
         notes: further links, in small letters below the facts.
+        one_click: the https address at which a mail program declines such mails for the customer; empty for a mail that
+            cannot be declined.
     """
 
     words: Words
@@ -111,6 +125,7 @@ class Letter:
     seller: str
     notes: tuple[Link, ...] = ()
     brand: Brand = PLAIN
+    one_click: str = ""
 
 
 def message(letter: Letter, sender: str, to: str) -> EmailMessage:
@@ -121,6 +136,9 @@ def message(letter: Letter, sender: str, to: str) -> EmailMessage:
     mail["To"] = Address(_display_name(letter.name), addr_spec=to)
     if letter.brand.reply_to:
         mail["Reply-To"] = Address(addr_spec=letter.brand.reply_to)
+    if letter.one_click:  # RFC 8058
+        mail["List-Unsubscribe"] = f"<{letter.one_click}>"
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     mail.set_content(_text(letter))
     mail.add_alternative(_html(letter), subtype="html")
     return mail

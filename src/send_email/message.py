@@ -106,10 +106,12 @@ def remind(
     sender: str,
     to: str,
     brand: Brand = PLAIN,
+    decline: str = "",
 ) -> EmailMessage:
     """Compose a reminder of the next renewal, or of a card that expires or was detached.
 
-    expiring: the card; None for a reminder of the renewal. page: the URL of the customer page, or empty.
+    expiring: the card; None for a reminder of the renewal. page: the URL of the customer page, or empty. decline: the
+    URL by which the customer declines such reminders; empty for a reminder that cannot be declined.
     """
     spoken = words(subscription.locale)
     say, plan, day = spoken.say, line(subscription.plan), spoken.day(subscription.renewal_date)
@@ -142,8 +144,10 @@ def remind(
         action=Link(say("mails.action_update"), page) if page else None,
         facts=facts,
         seller=line(seller),
-        notes=_how_to_cancel(spoken, page),
+        notes=_how_to_cancel(spoken, page)
+        + ((Link(say("mails.decline_link"), decline, say("mails.decline")),) * bool(decline)),
         brand=brand,
+        one_click=decline,
     )
     return message(letter, sender, to)
 

@@ -27,13 +27,15 @@ class Reminding:
     """The reminders that an execution sends to the customer of a subscription.
 
     seller: the name at the end of the mails. page_link: returns the link to the customer page for the customer of a
-    row; empty without a page. rules: when the deployment reminds customers. brand: the look of the mails.
+    row; empty without a page. reminders_link: returns the link by which the customer declines reminders; empty without
+    a page of the stack's own. rules: when the deployment reminds customers. brand: the look of the mails.
     """
 
     records: reminder_records.Records
     post: Post
     seller: str
     page_link: Callable[[Item | None, Power], str]
+    reminders_link: Callable[[Item], str]
     today: date
     rules: Rules
     brand: Brand = PLAIN
@@ -78,11 +80,13 @@ class Reminding:
             card = reminders.known_card(subscription) if kind is MailKind.CARD_EXPIRES else None
             told = offers.as_told(subscription, self.today)
             page = self.page_link(subscription.row, Power.FULL)
+            declines = page and reminders.may_be_declined(subscription, kind)
             return remind(
                 told,
                 card,
                 seller=self.seller,
                 page=page,
+                decline=self.reminders_link(subscription.row) if declines else "",
                 sender=self.post.sender,
                 to=deliverable,
                 brand=self.brand,

@@ -32,7 +32,8 @@ class SubscriptionOut(BaseModel):
 
     cancel_at is the day on which the subscription ends: no period begins on cancel_at or later. A cancel_at within a
     paid period ends the subscription before the period is over, and nothing is refunded. anchor_day is the day of the
-    month for monthly and yearly renewals. next_attempt is the day on which a refused payment is tried again. fault says
+    month for monthly and yearly renewals. reminders is required if the customer has declined the reminders that may be
+    declined. next_attempt is the day on which a refused payment is tried again. fault says
     why the subscription cannot be charged with its present attributes.
     """
 
@@ -50,6 +51,7 @@ class SubscriptionOut(BaseModel):
     customer_name: str | None
     customer_email: str | None
     locale: str | None
+    reminders: Literal["all", "required"]
     gateway_customer: str | None
     payment_method: str | None
     payment_status: str | None

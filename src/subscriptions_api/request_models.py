@@ -58,6 +58,7 @@ Plan = Annotated[str, Field(min_length=1, max_length=texts.LONGEST_PLAN, example
 Name = Annotated[str, Field(max_length=texts.LONGEST_NAME, examples=["Ann Lee"]), _told(texts.name_fault)]
 Email = Annotated[str, Field(max_length=320, json_schema_extra={"format": "email"}), AfterValidator(_deliverable)]
 Locale = Annotated[str, Field(pattern=forms.LOCALE, examples=["en", "pt-BR"])]
+Reminders = Literal["all", "required"]
 Interval = Literal["day", "week", "month", "year"]
 IntervalCount = Annotated[int, Field(strict=True, ge=1, le=1000)]
 AnchorDay = Annotated[int, Field(strict=True, ge=1, le=31)]
@@ -94,7 +95,8 @@ class NewSubscription(_Given):
     """A subscription to create. Without renewal_date the first charge is made now, and renewals count from today.
 
     anchor_day is the day of the month that monthly and yearly renewals fall on: the day of renewal_date, or a later day
-    if the month of renewal_date is too short. catch_up says how missed periods are billed: `latest` bills the latest
+    if the month of renewal_date is too short. reminders says which reminders are mailed: all, or required, without the
+    reminders that a customer may decline. catch_up says how missed periods are billed: `latest` bills the latest
     missed period, `each` bills all missed periods.
     """
 
@@ -112,6 +114,7 @@ class NewSubscription(_Given):
     customer_name: Name = ""
     customer_email: Email = _NOT_GIVEN
     locale: Locale = "en"
+    reminders: Reminders = _NOT_GIVEN
 
     def row(self, subscription_id: str, today: date) -> dict[str, Value]:
         """Return the row of the new subscription."""
@@ -132,6 +135,7 @@ class Edit(_Given):
     value.
 
     anchor_day is the new day of the month for renewals: renewal_date moves on to the next date with this day.
+    reminders says which reminders are mailed: all, or required, without the reminders that a customer may decline.
     gateway_customer must come together with payment_method, a card of the new customer. For a new card of the same
     customer, use the call that sets the payment method.
     """
@@ -146,6 +150,7 @@ class Edit(_Given):
     customer_name: Name = _NOT_GIVEN
     customer_email: Email = _NOT_GIVEN
     locale: Locale = _NOT_GIVEN
+    reminders: Reminders = _NOT_GIVEN
     gateway_customer: GatewayId = _NOT_GIVEN
     payment_method: GatewayId = _NOT_GIVEN
 

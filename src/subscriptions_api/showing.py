@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from decimal import Decimal
 
-from renewals.domain import currencies, declines, refunds, subscription, wording
+from renewals.domain import currencies, declines, refunds, reminders, subscription, wording
 from renewals.domain.entitlement import Entitlement
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item
@@ -28,10 +28,11 @@ def shown(row: Item, today: date, fault: BadRow | None = None) -> dict[str, obje
     texts = {name: _text(row.get(name)) for name in SubscriptionOut.model_fields if name not in _OTHER}
     numbers = {"interval_count": _whole(row.get("interval_count")), "anchor_day": _anchor(row)}
     texts["status"] = _text(subscription.status_on(row, today))
-    return {**texts, **numbers, "amount": _row_money(row), "fault": _fault(row) or _in_words(fault)}
+    which = reminders.REQUIRED if reminders.has_declined(row) else reminders.ALL
+    return {**texts, **numbers, "amount": _row_money(row), "reminders": which, "fault": _fault(row) or _in_words(fault)}
 
 
-_OTHER = {"amount", "fault", "interval_count", "anchor_day"}
+_OTHER = {"amount", "fault", "interval_count", "anchor_day", "reminders"}
 
 
 def shown_period(item: Item) -> dict[str, object]:

@@ -78,6 +78,7 @@ def test_a_line_becomes_the_row_that_the_api_would_make() -> None:
         "customer_name": 'Zoë "Z" Å',
         "customer_email": "zoe@example.org",
         "locale": "pt-BR",
+        "reminders": "required",
         "gateway_customer": "cus_gw",
         "payment_method": "pm_ok",
     }

@@ -31,6 +31,7 @@ OTHER: dict[str, Value] = {
     "customer_name": "Zoe",
     "customer_email": "zoe@example.net",
     "locale": "pt-BR",
+    "reminders": "required",
     "gateway_customer": "cus_gateway_other",
     "payment_method": "pm_other",
     "test_clock": "2026-01-30",

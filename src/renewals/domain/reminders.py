@@ -8,7 +8,10 @@ or reminder_card_expires. The map holds the attributes of a renewals.domain.rene
 that the reminder was about. `known_card` on the row keeps the last known card of the row, a
 renewals.domain.payment.GatewayCard, so that the gateway need not be asked about every card before every renewal.
 
-Decisions: D101, D104, D257 (DECISIONS.md).
+A customer may decline some reminders (may_be_declined): no rule of a law or a card network asks for them. The row's
+attribute `reminders` then says "required".
+
+Decisions: D101, D104, D257, D421 (DECISIONS.md).
 """
 
 from __future__ import annotations
@@ -34,6 +37,19 @@ if TYPE_CHECKING:
 EARLIER = "earlier_reminders"
 """The attribute of a row with the records of reminders that failed and were tried again. The attribute stands outside
 the reminder's record, because an earlier version rejects a record with further attributes."""
+
+CHOICE = "reminders"
+"""The attribute of a row that says which reminders the customer gets: "all", or "required" after the customer has
+declined the reminders that may be declined. Absent means all; every other value was written by hand, and means all."""
+
+ALL, REQUIRED = "all", "required"
+
+_LONGEST_MONTH = 31
+"""In days. Rules of single states ask for a reminder of every period longer than a month (docs/notices.md)."""
+
+_ONCE_IN = timedelta(days=182)
+"""A customer who has declined is still reminded of the renewal of a shorter plan so often: some rules ask for a
+reminder about every six months, or every year, whatever the plan."""
 
 _MONTH = re.compile(r"(\d{4}-(0[1-9]|1[0-2]))?", re.ASCII)
 
@@ -72,12 +88,46 @@ def owed(subscription: Subscription, today: date, rules: Rules) -> list[MailKind
     card, promise = known_card(subscription), offers.changed(subscription)
     again = promise is not None and offers.is_in_time(promise, subscription, today)
     true = {
-        MailKind.UPCOMING: again if promise else _period_days(subscription) >= rules.from_period,
+        MailKind.UPCOMING: again
+        if promise
+        else _period_days(subscription) >= rules.from_period and not _was_reminded_lately(subscription, today),
         MailKind.CARD_EXPIRES: card is not None
+        and not has_declined(subscription.row)
         and must_be_updated(card, subscription.renewal_date)
         and _near(subscription, today, rules.card_days),
     }
     return [kind for kind, holds in true.items() if holds and not _settled(subscription, kind, again=again)]
+
+
+def may_be_declined(subscription: Subscription, kind: MailKind) -> bool:
+    """Whether the customer may decline the reminder, and has not done so yet.
+
+    No rule asks for a reminder about a card. Rules ask for reminders of the renewal of a plan longer than a month, and
+    for the notice of a changed price: such reminders cannot be declined.
+    """
+    if has_declined(subscription.row):
+        return False
+    is_short = _period_days(subscription) <= _LONGEST_MONTH and offers.changed(subscription) is None
+    return kind is MailKind.CARD_EXPIRES or is_short
+
+
+def has_declined(row: Item) -> bool:
+    """Whether the customer of the row has declined the reminders that may be declined."""
+    return row.get(CHOICE) == REQUIRED
+
+
+def _was_reminded_lately(subscription: Subscription, today: date) -> bool:
+    """Whether a customer who has declined reminders of a short plan was reminded within the last half year."""
+    if not has_declined(subscription.row) or _period_days(subscription) > _LONGEST_MONTH:
+        return False
+    kept = subscription.row.get(f"reminder_{MailKind.UPCOMING}")
+    try:
+        mail = mail_from(kept) if isinstance(kept, dict) else None
+    except (TypeError, KeyError, ValueError):
+        return False
+    if mail is None or mail.at is None or not mail.state.is_out:
+        return False
+    return today - mail.at.date() < _ONCE_IN
 
 
 def _period_days(subscription: Subscription) -> int:
@@ -93,6 +143,7 @@ def asks_for_card(subscription: Subscription, today: date, rules: Rules) -> bool
     """Whether a reminder depends on the card, and nobody has looked at the card yet."""
     return (
         _near(subscription, today, rules.card_days)
+        and not has_declined(subscription.row)
         and known_card(subscription) is None
         and not _settled(subscription, MailKind.CARD_EXPIRES, again=False)
     )

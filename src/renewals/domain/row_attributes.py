@@ -44,6 +44,10 @@ def _anchor_day(subscription: Subscription) -> int | None:
     return subscription.schedule.anchor_day if subscription.schedule.is_anchored else None
 
 
+def _reminders(subscription: Subscription) -> object:
+    return subscription.row.get("reminders", "all")
+
+
 def _test_clock(subscription: Subscription) -> object:
     return subscription.row.get("test_clock")
 
@@ -65,6 +69,7 @@ ROW_ATTRIBUTES = {
     "locale": RowAttribute(attrgetter("locale")),
     "gateway_customer": RowAttribute(attrgetter("gateway_customer")),
     "payment_method": RowAttribute(attrgetter("payment_method")),
+    "reminders": RowAttribute(_reminders, is_in_entity_tag=False),
     "test_clock": RowAttribute(_test_clock, is_in_entity_tag=False),
 }
 """The attributes that people give a subscription beside its id, each by its name."""

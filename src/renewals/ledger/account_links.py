@@ -62,6 +62,8 @@ class Purpose(StrEnum):
     SESSION = "session"
     RETURN = "return"
     """The way back from a page of the gateway, also without the cookie of a session."""
+    REMINDERS = "reminders"
+    """Decline the reminders that may be declined, and take them up again; nothing else."""
 
 
 @dataclass(frozen=True, slots=True)

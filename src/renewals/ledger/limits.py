@@ -40,6 +40,9 @@ MAILED_LINKS = (Limit("links_in_hour", 3, _HOUR), Limit("links_in_day", 10, _DAY
 CONFIRMATIONS = (Limit("confirmations", 5, _DAY),)
 """The times that a customer may have the bank ask for a confirmation of a payment."""
 
+REMINDERS = (Limit("reminders_in_day", 5, _DAY),)
+"""The times that a customer may let all reminders come again."""
+
 RETURNS = (Limit("returns", 10, _HOUR),)
 """The times that a customer may come back from a page of the gateway, and have the gateway asked."""
 
