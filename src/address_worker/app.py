@@ -52,4 +52,9 @@ def _is_done(record: Event) -> bool:
 
 @cache
 def _links() -> Links:
-    return Links(aws.dynamodb(), subscriptions=setting("DYNAMODB_TABLE"), changes=setting("CHANGES_TABLE"))
+    return Links(
+        aws.dynamodb(),
+        subscriptions=setting("DYNAMODB_TABLE"),
+        changes=setting("CHANGES_TABLE"),
+        counters=setting("COUNTERS_TABLE"),
+    )

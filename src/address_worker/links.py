@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from renewals.domain import mail_faults, transitions
 from renewals.domain.changes import BY_ADDRESS, ChangeKind
-from renewals.domain.errors import BadRow, Collision, Overtaken, repeat_while_outdated
+from renewals.domain.errors import BadRow, Collision, Overtaken, RenewalError, repeat_while_outdated
 from renewals.domain.item_values import text
 from renewals.domain.subscription import parse
 from renewals.domain.transitions import Standing
-from renewals.ledger import address_search, limits
+from renewals.ledger import address_search, limits, source_limits
 from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.change_records import ChangeRecords
 from renewals.runtime import clock, dynamodb, telemetry
@@ -24,20 +24,28 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
     from renewals.domain.item_values import Item
+    from renewals.runtime.attribute_values import TransactAction
 
 MOST = 5
 """The subscriptions of one address that get a link. A row holds no moment of its creation: the subscriptions with the
 earliest renewal dates come first, so that a payment that is past due never misses."""
 
 _LOOKS = 4
+_RECORD, _TOTAL = 1, 2
+"""The places of the record and of the count of all links in the transaction, behind the count of the row."""
+
+
+class TooManyLinks(RenewalError):  # noqa: N818
+    """All typed addresses together have caused as many links in this hour as may be mailed."""
 
 
 class Links:
     """Records requests for links."""
 
-    def __init__(self, client: DynamoDBClient, *, subscriptions: str, changes: str) -> None:
+    def __init__(self, client: DynamoDBClient, *, subscriptions: str, changes: str, counters: str) -> None:
         self._client = client
         self._subscriptions = subscriptions
+        self._counters = counters
         self._changes = ChangeRecords(client, changes)
 
     def ask(self, typed: str, message_id: str, sent: datetime) -> int:
@@ -48,6 +56,9 @@ class Links:
             typed: The text that somebody typed.
             message_id: The id of the message. A message that is delivered twice is recorded once.
             sent: The moment at which the message was sent.
+
+        Raises:
+            TooManyLinks: Too many links were asked for in this hour. The message may be tried again later.
         """
         rows = address_search.rows_of(self._client, self._subscriptions, typed)
         first = sorted(filter(_gets_link, rows), key=_renewal_date)[:MOST]
@@ -65,18 +76,21 @@ class Links:
         return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
 
     def _recorded(self, row: Item, message_id: str, sent: datetime) -> bool:
-        """Record the request together with its count. Returns False, and records nothing, if the limit is reached or
-        the request is recorded already."""
+        """Record the request together with its counts. Returns False, and records nothing, if the limit of the row is
+        reached or the request is recorded already. Raises TooManyLinks."""
         moment = clock.of_row(row)
         asked = AskedBy(BY_ADDRESS, moment.now, at=moment.wall)
         record = self._changes.request_of(text(row, "subscription_id"), ChangeKind.LINK_ASKED, asked, message_id, sent)
+        everybody = source_limits.EVERYBODY
+        total = source_limits.one_more(self._counters, everybody, source_limits.ALL_LINKS, everybody, moment.wall)
+        beside: list[TransactAction] = [record, {"Update": total}]
         try:
-            return limits.count(
-                self._client, self._subscriptions, row, limits.MAILED_LINKS, moment.wall, beside=[record]
-            )
+            return limits.count(self._client, self._subscriptions, row, limits.MAILED_LINKS, moment.wall, beside)
         except Overtaken as overtaken:
-            if 1 in overtaken.failed:  # the record stands
+            if _RECORD in overtaken.failed:  # the record stands
                 return False
+            if _TOTAL in overtaken.failed:
+                raise TooManyLinks("too many links were asked for in this hour") from None
             raise
 
 

@@ -968,6 +968,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("AddressWorkerRole", "dynamodb:Query", "table/<Subscriptions>/index/mail-address-index"): address_looked_up,
     Grant("AddressWorkerRole", "dynamodb:BatchGetItem", "table/<Subscriptions>"): address_looked_up,
     Grant("AddressWorkerRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): address_looked_up,
+    Grant("AddressWorkerRole", "dynamodb:UpdateItem", "table/<Counters>"): address_looked_up,
     Grant("AddressWorkerRole", "dynamodb:PutItem", "table/<Changes>"): address_looked_up,
     Grant("RenewalSweepRole", "dynamodb:Scan", "table/<Subscriptions>"): sweep_read({"kind": "segment", "of": "0"}),
     Grant("RenewalSweepRole", "dynamodb:Query", "table/<Subscriptions>/index/renewal-date-index"): sweep_read(

@@ -12,6 +12,7 @@ import address_worker.app
 from renewals.domain.address_request import AddressRequest
 from renewals.ledger import account_links
 from renewals.ledger.account_links import Keys, Power, Purpose
+from renewals.ledger.source_limits import SourceLimit
 from renewals.runtime import aws, clock
 from renewals.runtime.clock import Moment
 from tests import fakes
@@ -60,7 +61,11 @@ def worker(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     def current(test_clock: object = None) -> Moment:
         return clock.moment(made.now, shop.environment, shop.zone, test_clock)
 
-    for name, value in {"DYNAMODB_TABLE": "subscriptions", "CHANGES_TABLE": "changes"}.items():
+    for name, value in {
+        "DYNAMODB_TABLE": "subscriptions",
+        "CHANGES_TABLE": "changes",
+        "COUNTERS_TABLE": "counters",
+    }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
     monkeypatch.setattr(clock, "current", current)
@@ -171,6 +176,27 @@ def test_an_address_with_a_fault_is_not_mailed_more(worker: Worker, shop: World,
     assert (worker.asked(), shop.row()) == ([], before)
 
 
+def test_all_addresses_together_cause_a_bounded_number_of_mails(
+    worker: Worker, shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood from very many sources with very many known addresses fills neither the queue of renewals nor mailboxes:
+    beyond the limit of all links, messages come back later, and the next hour they are done. A request beyond the
+    address's own limit uses nothing up."""
+    monkeypatch.setattr("renewals.ledger.source_limits.ALL_LINKS", SourceLimit("all-links", 4))
+    add(shop, "sub_2", customer_email="bob@customer.example")
+    for _ in range(6):
+        assert worker.typed() == []
+    assert worker.typed("bob@customer.example") == []
+    late = worker.record(AddressRequest("bob@customer.example").to_json())
+    before = dict(shop.dynamodb.items("subscriptions"))
+    assert worker.take(late) == [late["messageId"]]
+    assert worker.asked() == ["sub_1"] * 3 + ["sub_2"]
+    assert shop.dynamodb.items("subscriptions") == before
+    worker.now += timedelta(hours=1)
+    assert worker.take(late) == []
+    assert worker.asked() == ["sub_1"] * 3 + ["sub_2"] * 2
+
+
 def test_a_message_that_comes_twice_is_recorded_once(worker: Worker, shop: World) -> None:
     """A queue may deliver a message twice: the second delivery records nothing and counts nothing. Another message of
     the same moment is recorded."""
@@ -179,6 +205,7 @@ def test_a_message_that_comes_twice_is_recorded_once(worker: Worker, shop: World
     before = dict(shop.row())
     assert worker.take(message) == []
     assert (worker.asked(), shop.row()) == (["sub_1"], before)
+    assert [int(each["times"]) for each in shop.dynamodb.items("counters").values()] == [1]
     assert worker.typed() == []
     assert worker.asked() == ["sub_1", "sub_1"]
 

@@ -664,6 +664,7 @@ def test_functions_get_their_settings() -> None:
         "AddressWorker": {
             "DYNAMODB_TABLE": "<Subscriptions>",
             "CHANGES_TABLE": "<Changes>",
+            "COUNTERS_TABLE": "<Counters>",
             "TIME_ZONE": "Asia/Kolkata",
         },
         "RenewalSweep": {

@@ -97,7 +97,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
     "AddressWorkerRole": {
         "dynamodb:Query": {"<Subscriptions.Arn>/index/mail-address-index"},
         "dynamodb:BatchGetItem": {"<Subscriptions.Arn>"},
-        "dynamodb:UpdateItem": {"<Subscriptions.Arn>"},
+        "dynamodb:UpdateItem": {"<Subscriptions.Arn>", "<Counters.Arn>"},
         "dynamodb:PutItem": {"<Changes.Arn>"},
         "sqs:ReceiveMessage": {"<AddressQueue.Arn>"},
         "sqs:DeleteMessage": {"<AddressQueue.Arn>"},

@@ -28,6 +28,7 @@ from renewals.runtime import dynamodb
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import UpdateTypeDef
 
 _HOUR = timedelta(hours=1)
 _OF_A_HOUSE = 64
@@ -44,6 +45,14 @@ class SourceLimit:
 
 ADDRESS_FORM = SourceLimit("address-form", 10)
 """The mail addresses that one source may type in an hour. People in one office share a source, and the number."""
+
+
+ALL_LINKS = SourceLimit("all-links", 1000)
+"""The links that all typed addresses together cause in an hour. Each link is mailed by an execution behind the queue of
+renewals: a flood from very many sources must not fill the queue."""
+
+EVERYBODY = "everybody"
+"""The key and the source of a count of all sources together."""
 
 
 def counted_as(source: str) -> str:
@@ -69,6 +78,17 @@ def count(client: DynamoDBClient, table: str, key: str, limit: SourceLimit, sour
         source: The address from the request's context.
         now: The real moment.
     """
+    try:
+        client.update_item(**one_more(table, key, limit, source, now))
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+            raise
+        return False
+    return True
+
+
+def one_more(table: str, key: str, limit: SourceLimit, source: str, now: datetime) -> UpdateTypeDef:
+    """Return the arguments of the update that counts one more time, and fails at the limit. Arguments as for count."""
     hour = now.replace(minute=0, second=0, microsecond=0)
     counted = f"{limit.act}/{hour.isoformat()}/{counted_as(source)}"
     update, condition = (
@@ -76,17 +96,11 @@ def count(client: DynamoDBClient, table: str, key: str, limit: SourceLimit, sour
         "attribute_not_exists(#times) OR #times < :most",
     )
     values = {":one": 1, ":most": limit.most, ":expires_at": int((hour + 2 * _HOUR).timestamp())}
-    try:
-        client.update_item(
-            TableName=table,
-            Key=dynamodb.attributes({"counter": hmac.digest(key.encode(), counted.encode(), sha256).hex()}),
-            UpdateExpression=update,
-            ConditionExpression=condition,
-            ExpressionAttributeNames=dynamodb.names(update, condition),
-            ExpressionAttributeValues=dynamodb.attributes(values),
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-            raise
-        return False
-    return True
+    return {
+        "TableName": table,
+        "Key": dynamodb.attributes({"counter": hmac.digest(key.encode(), counted.encode(), sha256).hex()}),
+        "UpdateExpression": update,
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": dynamodb.names(update, condition),
+        "ExpressionAttributeValues": dynamodb.attributes(values),
+    }
