@@ -67,6 +67,14 @@ def metrics_of(alarm: Mapping[str, Any]) -> frozenset[Metric]:
     )
 
 
+def stays_quiet_at_zero(alarm: Mapping[str, Any]) -> bool:
+    """Tell whether the alarm is off, and a new value of 0 cannot turn the alarm on: the sum or the maximum of a metric
+    would have to exceed a threshold of 0 or more.
+    """
+    exceeds = alarm.get("Statistic") in ("Sum", "Maximum") and alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    return alarm["StateValue"] == "OK" and exceeds and float(alarm["Threshold"]) >= 0
+
+
 def state_of(alarm: Mapping[str, Any], points: Points, now: float) -> tuple[str, str]:
     """Return the alarm's state at a moment, and the reason for the state.
 

@@ -5,8 +5,9 @@ of AWS/ApiGateway. Every LOOK seconds, the emulator publishes the number of wait
 of the oldest message, hidden or not.
 
 An alarm's state follows from the alarm's own definition, with math, dimensions and missing data: see `local.alarms`.
-The emulator evaluates an alarm at every new value of the alarm's metrics, and every LOOK seconds, because the passing
-of time changes alarms too. The clock of metrics and alarms can be moved on: see `local.time_passes`.
+The emulator evaluates an alarm at every new value of the alarm's metrics that may change the alarm's state, and every
+LOOK seconds, because the passing of time changes alarms too. The clock of metrics and alarms can be moved on: see
+`local.time_passes`.
 """
 
 import json
@@ -58,7 +59,7 @@ def apply() -> None:
         record(namespace, name, value, unit, dimensions)
         metric = namespace, name, frozenset(dimensions.items())
         for alarm in list(cloudwatch._alarms.values()):
-            if metric in _metrics_of(alarm):
+            if metric in _metrics_of(alarm) and (value or not alarms.stays_quiet_at_zero(alarm)):
                 _look_at(alarm)
 
     def log_and_publish(function: Any, request_id: str, text: str, *more: Any, **named: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local.alarms import metrics_of, state_of
+from local.alarms import metrics_of, state_of, stays_quiet_at_zero
 
 NOW = 100_000.0
 ALARM = {
@@ -51,6 +51,30 @@ def test_the_latest_periods_are_held_against_the_threshold(changes: dict[str, An
     """The statistic of every evaluated period is compared with the threshold. The alarm is on when enough periods
     breach the threshold; older values do not count."""
     assert state(ALARM | changes, Lost=[(5, 2), (50, 1), (70, 9), (1000, 99)]) == expected
+
+
+@pytest.mark.parametrize("statistic", ["Sum", "Maximum", "Minimum", "Average", "SampleCount"])
+@pytest.mark.parametrize("comparison", [f"{each}Threshold" for each in ("GreaterThan", "GreaterThanOrEqualTo",
+                                                                        "LessThan", "LessThanOrEqualTo")])  # fmt: skip
+@pytest.mark.parametrize("threshold", [-1, 0, 2])
+def test_an_alarm_that_stays_quiet_at_zero_is_off_with_a_zero_more(
+    statistic: str, comparison: str, threshold: float
+) -> None:
+    """Each alarm said to stay quiet at a value of 0 is off after the value too, whatever the missing data mean. Each
+    quiet alarm on a sum or a maximum above 0 or more is said to stay quiet, and no alarm that is on."""
+    said = 0
+    cases: list[list[tuple[float, float]]]
+    cases = [[], [(70, 0)], [(70, 1)], [(5, 0)], [(5, 1)], [(5, 2), (70, 1)], [(5, 3)]]
+    for values in cases:
+        for treatment in ("notBreaching", "breaching", "missing", "ignore"):
+            alarm = ALARM | {"Statistic": statistic, "ComparisonOperator": comparison, "Threshold": threshold}
+            alarm |= {"TreatMissingData": treatment, "EvaluationPeriods": 2, "StateValue": "OK"}
+            alarm |= {"StateValue": state(alarm, Lost=values)}
+            if stays_quiet_at_zero(alarm):
+                said += 1
+                assert state(alarm, Lost=[(1, 0), *values]) == "OK" == alarm["StateValue"]
+    exceeded = statistic in ("Sum", "Maximum") and comparison == "GreaterThanThreshold" and threshold >= 0
+    assert bool(said) == exceeded
 
 
 @pytest.mark.parametrize(
