@@ -153,7 +153,7 @@ class _Page:
         sheet.write(self.said(f"receipts.title_{receipt.of}"), LEFT, 20, WIDTH, TITLE)
         sheet.box(LEFT + WIDTH - badge, 22.5, badge, 8, PALE_GREEN, radius=2)
         sheet.write_whole(word, LEFT + WIDTH - badge, 24.4, badge, PAID, align="C")
-        y = sheet.write_whole(self.said("receipts.number"), LEFT, 40, THIRD - GUTTER, LABEL)
+        y = sheet.write_whole(self.said(f"receipts.number_{receipt.of}"), LEFT, 40, THIRD - GUTTER, LABEL)
         sheet.write_whole(self.said(f"receipts.day_{receipt.of}"), LEFT + THIRD, 40, THIRD - GUTTER, LABEL)
         sheet.write_whole(self.said(f"receipts.amount_{receipt.of}"), LEFT + 2 * THIRD, 40, THIRD, LABEL)
         y += 1

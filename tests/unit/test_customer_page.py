@@ -107,6 +107,8 @@ def test_the_pages_speak_the_customers_language(visitor: Visitor, shop: World, t
     assert [f'<html lang="{tag}" dir="{direction}">' in page.html for page in pages] == [True] * 3
     assert [page.header("Content-Language") for page in pages] == [tag] * 3
     assert ("29.99" in pages[1].text) is (tag in ("en", "ja", "zh", "ar"))
+    assert ("Visa ending in" in pages[1].text) is (tag == "en")
+    assert "4242" in pages[1].text
     assert ("Your subscription" in "".join(page.text for page in pages)) is (tag == "en")
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from renewals.language.catalogues import catalogue
 from renewals.ledger import account_links
 from tests.fakes import LATER, NOON, World
 from tests.visitor import DAY, Visitor
@@ -112,6 +113,19 @@ def test_an_open_claim_is_told_as_being_settled(visitor: Visitor, shop: World) -
     assert "A payment for 31 January 2026 to 27 February 2026 is being settled right now." in page.text
     shop.edit(renewal_date="2026-01-31")
     assert "being settled right now" in visitor.get("cancel").text
+
+
+@pytest.mark.parametrize("key", ["settling", "cancel_settling", "card_saved_retried_text"])
+def test_a_page_promises_a_mail_only_for_a_payment_that_goes_through(shop: World, key: str) -> None:
+    """Not every payment that is being settled ends with a mail: a payment that the gateway refuses to make waits for a
+    person, and nobody is mailed. The pages therefore promise the receipt, and no mail about another result."""
+    shop.subscribe()
+    shop.gateway.refused.add("create")
+    shop.run()
+    assert shop.items()["2026-01-31"]["status"] == "failed"
+    assert shop.mails() == []
+    said = catalogue("page", "en")[key]
+    assert said.count("mail") == said.count("If the payment goes through, you get a receipt by mail") == 1
 
 
 def test_a_refused_payment_is_explained(visitor: Visitor, shop: World) -> None:

@@ -172,3 +172,5 @@ def test_a_card_within_an_arabic_sentence_keeps_the_direction_of_the_sentence() 
     assert "\u2068\u2068Visa\u2069 تنتهي بالأرقام \u20684242\u2069\u2069" in said
     assert words("de").card("Visa ending in 4242") == "Visa mit den Endziffern 4242"
     assert words("de").card("Link") == "Link"
+    assert words("en").card("Unknown ending in 4242") == "Card ending in 4242"
+    assert words("ja").card("Unknown ending in 4242") == "カード（末尾4242）"

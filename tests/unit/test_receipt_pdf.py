@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 
 from generate_receipt.pdf import FOOTER_Y, Receipt, RenderedReceipt, Seller, render
 from generate_receipt.typesetting import ALPHABETS, HAN, SHAPED, tidy
+from renewals.language.catalogues import catalogue
 from tests.shares import share
 
 RECEIPT = Receipt(
@@ -181,6 +182,17 @@ def test_it_says_everything_about_the_payment() -> None:
         "pi_3QxJ2kLkdIwHu7ix0a1B2c3D", "Visa ending in 4242",
     ):  # fmt: skip
         assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("locale", "number"), [("en", "Refund number"), ("de", "Erstattungsnummer"), ("ja", "返金番号")]
+)
+def test_the_number_of_a_refund_is_called_as_in_the_mail(locale: str, number: str) -> None:
+    """The receipt of a refund calls its number by the words of the refund's mail, and not the number of a receipt."""
+    assert catalogue("receipts", locale)["number_refund"] == catalogue("mails", locale)["fact_refund_number"] == number
+    text = text_of(render(replace(RECEIPT, of="refund", locale=locale)).pdf)
+    assert number in text
+    assert catalogue("receipts", locale)["number_payment"] not in text
 
 
 def test_what_is_unknown_is_left_out() -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
             ...
 
 
-_ENDING = " ending in "
+_ENDING, _NO_BRAND = " ending in ", "Unknown"
 _WITHOUT_SPACES = ("ja", "zh")
 
 
@@ -92,8 +92,11 @@ class Words:
         return ("" if self.tag in _WITHOUT_SPACES else " ").join(sentences)
 
     def card(self, name: str) -> str:
-        """Return the name of a card, which the ledger holds in English, as "Visa ending in 4242"."""
+        """Return the name of a card, which the ledger holds in English, as "Visa ending in 4242". The gateway calls a
+        brand that it does not know "unknown"; a customer then reads of a card."""
         brand, ending, digits = name.partition(_ENDING)
+        if ending and brand == _NO_BRAND:
+            return self.say("shared.card_of_no_brand", digits=digits)
         return self.say("shared.card", brand=brand, digits=digits) if ending and self.tag != tags.ENGLISH else name
 
     def plain(self, text: str) -> str:
