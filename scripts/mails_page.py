@@ -48,6 +48,8 @@ _FROM, _TO, _SELLER = "billing@example.com", "ann@customer.example", "Example Lt
 _RETRY, _END = date(2026, 2, 3), date(2026, 2, 7)
 _WIDTH, _TALLEST, _SCALE, _COLOURS, _EDGE = 390, 1400, 2, 24, 8
 _BROWSER_SECONDS = 60
+_DECLARED = "20260105-093000-4F7A2C91"
+"""The number of a declaration, after its first letter."""
 _OTHER_LANGUAGES = (
     *(("de", "payment_failed"), ("fr", "receipt"), ("ar", "payment_failed")),
     *(("ja", "receipt_pdf"), ("ar", "receipt_pdf")),
@@ -171,19 +173,26 @@ def _confirmations(locale: str) -> Iterator[Example]:
     yield of(MailKind.ENDED_BY_DISPUTE, "Ended by a chargeback", when, Told(ChangeKind.ENDING, ends, over))
     when = "When a customer asks for a link to the customer page."
     yield of(MailKind.ACCOUNT_LINK, "Link to the customer page", when, Told(ChangeKind.LINK_ASKED, parse(row), goes_on))
+    when = "When a cancellation by the public form fits a subscription, and waits for a person."
+    declared = Told(ChangeKind.CANCELLATION_DECLARED, parse(row), goes_on, key=f"cause/C{_DECLARED}")
+    yield of(MailKind.CANCELLATION_DECLARED, "Receipt of a cancellation", when, declared)
+    when = "When a withdrawal by the public form fits a subscription."
+    declared = Told(ChangeKind.WITHDRAWAL_DECLARED, parse(row), goes_on, key=f"cause/W{_DECLARED}")
+    yield of(MailKind.WITHDRAWAL_DECLARED, "Receipt of a withdrawal", when, declared)
 
 
 class Told(NamedTuple):
-    """A change that a mail confirms."""
+    """A change that a mail confirms. key: the key of the change's record."""
 
     what: ChangeKind
     subscription: Subscription
     ahead: Ahead
     before: Subscription | None = None
+    key: str = ""
 
 
 def _confirmation(at: datetime, kind: MailKind, title: str, when: str, told: Told) -> Example:
-    confirmation = Confirmation(kind, Change(at, "customer", told.what, {}), told.subscription, told.before)
+    confirmation = Confirmation(kind, Change(at, "customer", told.what, {}, told.key), told.subscription, told.before)
     seller = MailSeller(_SELLER, _CUSTOMER_PAGE)
     return _example(kind, title, when, confirmation_mail(confirmation, told.ahead, seller=seller, sender=_FROM, to=_TO))
 

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
 
-from customer_page import pages
+from customer_page import declaring, pages
 from customer_page.answers import PageAnswer
 from customer_page.looking import ListedReceipt, OpenPayment, Seen, State
 from customer_page.pages import ChangeForm, Notice, Pages
+from renewals.domain.declarations import DeclarationKind, Fault, Way, filled, recorded
 from renewals.domain.payment import GatewayCard
 from renewals.domain.preview import NextCharge
 from renewals.domain.renewal import Renewal, Status
 from renewals.domain.subscription import SubscriptionStatus, parse
 from renewals.domain.transitions import Action
 from renewals.language import words
+from renewals.runtime.clock import Moment
 from scripts.ledger_page import sample, sample_row
 
 SELLER = "Example Ltd"
 _BACK = "overview"
+_NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
 _WITHOUT_SESSION = frozenset(
     {"home", "gone", "refused", "trouble", "link_mailed", "closed", "signed_out", "link_asked", "address_limit"}
 )
@@ -72,6 +75,28 @@ def samples(locale: str, **changed: Any) -> Iterator[Sample]:
     yield from _cancellations(shown, row)
     yield from _resumptions(shown)
     yield from _notices(shown)
+    yield from _declarations(shown)
+
+
+def _declarations(shown: Pages) -> Iterator[Sample]:
+    """Yield the public forms, empty and with every fault, and their answers."""
+    offered = replace(shown, forms=tuple((kind.value, f"forms.link_{kind}") for kind in DeclarationKind))
+    yield Sample("home_with_forms", "The start page with the public forms", offered.notice(pages.HOME))
+    typed = {"name": "Ann Lee", "contract": "sub_sample", "address": "ann@customer.example", "reason": "Moved abroad"}
+    for kind in DeclarationKind:
+        yield Sample(f"{kind}_form", f"The form of a {kind}", declaring.form_page(kind, shown, {}, ()))
+        faulty = declaring.form_page(kind, shown, typed, tuple(Fault))
+        yield Sample(f"{kind}_faults", f"The form of a {kind} with faults", faulty)
+        is_cancellation = kind is DeclarationKind.CANCELLATION
+        given, _ = filled(kind, typed | {"way": "extraordinary", "wished": "2026-02-28"} if is_cancellation else typed)
+        if given is not None:
+            record, moment = recorded(given, "4f7a2c91" * 8, _NOON), Moment(_TODAY, _NOON, _NOON)
+            answer = declaring.declared_page(record, shown, moment)
+            yield Sample(f"{kind}_declared", f"The confirmation of a {kind}", answer)
+            simple = replace(record, declaration=replace(given, way=given.way and Way.ORDINARY, reason="", wished=None))
+            answer = declaring.declared_page(simple, shown, moment)
+            yield Sample(f"{kind}_declared_simply", f"The confirmation of a {kind} as early as possible", answer)
+    yield Sample("declarations_limit", "Too many declarations from one source", shown.notice(declaring.LIMIT))
 
 
 def _notices(shown: Pages) -> Iterator[Sample]:

@@ -314,7 +314,8 @@ class FakeDynamoDB:
 
     def _last(self, item: Item, table: str, *index: str, more: bool) -> Item:
         """Return the last key of a full page, as DynamoDB does even where nothing follows."""
-        names = {"subscription_id", self.keys[table], *index}
+        keys = {self.hash_keys[table]} if table in self.hash_keys else {"subscription_id", self.keys[table]}
+        names = {*keys, *index}
         return {"LastEvaluatedKey": wire({name: item[name] for name in names})} if more else {}
 
     def _in_index(self, table: str, index: str) -> dict[str, list[Item]]:

@@ -105,7 +105,8 @@ class World:
         self.confirmations = ",".join(CONFIRMATIONS)
         self.gateway = FakeGateway(self.cuts)
         keys = {"subscriptions": "customer_id", "renewals": "renewal_date", "changes": "change"}
-        self.dynamodb = self.database(keys, self.cuts.around, INDEXES, hash_keys={"counters": "counter"})
+        alone = {"counters": "counter", "declarations": "declaration"}
+        self.dynamodb = self.database(keys, self.cuts.around, INDEXES, hash_keys=alone)
         self.s3 = FakeS3(self.cuts.around)
         self.ses = FakeSES(self.cuts.around)
         client: Any = self.dynamodb

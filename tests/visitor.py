@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from customer_page import app, visits
+from customer_page import app, declaring, visits
 from renewals.domain.customer_request import CustomerRequest
 from renewals.ledger import account_links
 from renewals.ledger.account_links import Account, Power, Purpose
@@ -32,6 +32,9 @@ SETTINGS = {
     "ACCOUNT_LINK_KEY_ARN": "account key",
     "RECEIPT_LINK_KEY_ARN": "receipt key",
     "RECEIPT_LINKS_URL": LINKS,
+    "DECLARATIONS_TABLE": "declarations",
+    "CANCELLATION_FORM": "off",
+    "WITHDRAWAL_FORM": "off",
     "RENEWAL_QUEUE_URL": "queue",
     "ADDRESS_QUEUE_URL": "addresses",
     "COUNTERS_TABLE": "counters",
@@ -203,7 +206,7 @@ def visiting(shop: World, browser: type[Visitor] = Visitor) -> Iterator[Visitor]
     def current(test_clock: object = None) -> Moment:
         return clock.moment(made.now, "prod", shop.zone, test_clock)
 
-    caches = (visits.register, visits._account_key, visits._receipt_key)
+    caches = (visits.register, visits._account_key, visits._receipt_key, declaring._table)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SETTINGS.items():
             patch.setenv(name, value)

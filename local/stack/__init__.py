@@ -183,6 +183,8 @@ class Stack:
                 f"PaymentGatewayEndpoint={self.gateway_url}",
                 f"ReceiptLinksUrl={self.endpoint_url}/_local/receipts",
                 *self._account_page(),
+                "CancellationForm=on",
+                "WithdrawalForm=on",
                 "RenewalConcurrency=20",  # the default is meant for a new AWS account
                 *(f"{name}={value}" for name, value in self._parameters.items()),
                 seconds=_DEPLOY_SECONDS,

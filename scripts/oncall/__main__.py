@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from scripts.deployment import Deployment, given, stack_name
-from scripts.oncall import charging, log, receipts, tables, waiting
+from scripts.oncall import charging, declarations, log, receipts, tables, waiting
 from scripts.oncall.dead_letters import DeadLetters
 from scripts.oncall.publish import publish as publish_events
 from scripts.plainly import Commands, number, reason_fault, tell
@@ -214,6 +214,36 @@ def charging_(deployment: Deployment, turn: str, why: str) -> None:
             FunctionName=deployment.output("SweepFunctionName"), InvocationType="Event", Payload='{"sweep": "due"}'
         )
     tell(charging.state(dynamodb, changes))
+
+
+@main.command("declarations")
+@given
+@click.pass_context
+def declarations_(ctx: click.Context, deployment: Deployment) -> None:
+    """Show the open declarations of the public forms, oldest first.
+
+    Reads the whole table. The exit status is 1 if a declaration is open.
+    """
+    found, unreadable = declarations.waiting(deployment)
+    for key in unreadable:
+        tell(f"an item that somebody wrote by hand, and that cannot be read: {key}")
+    for record in found:
+        for line in declarations.lines(record):
+            tell(line)
+    click.echo(f"{number(len(found), 'open declaration')}.")
+    ctx.exit(1 if found or unreadable else 0)
+
+
+@main.command("declaration-done")
+@click.argument("declared", metavar="NUMBER")
+@given
+def declaration_done(deployment: Deployment, declared: str) -> None:
+    """Mark a declaration as done, after a person has answered.
+
+    `declarations` shows the NUMBER. The mark changes no subscription.
+    """
+    declarations.done(deployment, declared)
+    tell(f"done: {declared}")
 
 
 @main.command("restore")

@@ -55,7 +55,11 @@ def restore(dynamodb: Any, copy: str, table: str, *, write: bool, delete: bool) 
 
 def _items(dynamodb: Any, table: str) -> Iterator[Item]:
     for page in dynamodb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True):
-        yield from (item for item in page["Items"] if not item["subscription_id"]["S"].startswith(_EVERYBODY))
+        yield from (item for item in page["Items"] if not _is_switch(item))
+
+
+def _is_switch(item: Item) -> bool:
+    return str(item.get("subscription_id", {}).get("S", "")).startswith(_EVERYBODY)
 
 
 def _get(dynamodb: Any, table: str, items: tuple[Item, ...], keys: list[str]) -> Iterator[Item]:

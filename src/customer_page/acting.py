@@ -13,25 +13,18 @@ from datetime import date, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from customer_page import looking
 from renewals.domain.changes import CUSTOMER, ChangeKind
-from renewals.domain.errors import NotHandedOver, RenewalError
+from renewals.domain.errors import RenewalError
 from renewals.domain.item_values import text
 from renewals.domain.preview import NextCharge
-from renewals.domain.request import RenewalRequest
-from renewals.domain.subscription import renewal_date_of
 from renewals.domain.transitions import Action
 from renewals.ledger import account_links
 from renewals.ledger.asked_by import AskedBy
+from renewals.ledger.customer_changes import act, cancellation_of
 from renewals.ledger.entity_tags import etag
-from renewals.runtime import aws, telemetry
-from renewals.runtime.renewal_queue import RenewalQueue
-from renewals.runtime.settings import setting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from renewals.ledger.register import Register
@@ -71,14 +64,14 @@ def cancel(register: Register, row: Row, today: date, now: datetime, expected: s
         PageOutdated: the page would say something else by now.
         NotAllowed, BadRow, Outdated: as Register.act.
     """
-    cancellation = looking.cancellation_of(register, row, today)
+    cancellation = cancellation_of(register, row, today)
     if cancellation is None:
         raise PageOutdated("there is nothing to cancel")
     action, ends_on = cancellation
     open_payment = looking.open_payment(register, row)
     if expected != expected_of_cancellation(row, action, ends_on, open_payment):
         raise PageOutdated("the cancellation would differ from the page")
-    _act(register, row, action, today, now)
+    act(register, row, action, today, AskedBy(CUSTOMER, now))
 
 
 def resume(register: Register, row: Row, today: date, now: datetime, expected: str) -> None:
@@ -90,7 +83,7 @@ def resume(register: Register, row: Row, today: date, now: datetime, expected: s
         raise PageOutdated("the resumption would differ from the page")
     if looking.resumed_since(register, row, now - _DAY) >= _MOST_RESUMED:
         raise TooOften("the subscription was resumed too often today")
-    _act(register, row, Action.RESUME, today, now, given)
+    act(register, row, Action.RESUME, today, AskedBy(CUSTOMER, now), given)
 
 
 def close_links(register: Register, row: Row, now: datetime) -> None:
@@ -103,36 +96,6 @@ def ask_for_link(register: Register, row: Row, moment: Moment) -> None:
     """Record that the customer asks for a link. The stream of the records leads to the mail."""
     asked = AskedBy(CUSTOMER, moment.now, at=moment.wall)
     register.changes.note(text(row, "subscription_id"), ChangeKind.LINK_ASKED, asked)
-
-
-def hand_over_work(register: Register, row: Row, today: date) -> bool:
-    """Send the row's work, if any, to the queue of renewals. Returns whether the row has work."""
-    has_work = register.has_work(row, today)
-    if has_work:
-        _hand_over(row)
-    return has_work
-
-
-@looking.reading
-def _act(
-    register: Register,
-    row: Row,
-    action: Action,
-    today: date,
-    now: datetime,
-    given: Mapping[str, str] | None = None,
-) -> None:
-    hand_over_work(register, register.act(row, action, today, AskedBy(CUSTOMER, now), given), today)
-
-
-def _hand_over(row: Row) -> None:
-    """Send the row's work to the queue of renewals. If the queue fails, the next sweep finds the work."""
-    try:
-        queue = RenewalQueue(aws.sqs(), setting("RENEWAL_QUEUE_URL"))
-        queue.send([RenewalRequest.of_row(row, renewal_date_of(row))])
-    except (BotoCoreError, ClientError, NotHandedOver) as error:
-        told = {"subscription_id": telemetry.shown_id(row["subscription_id"]), "error": str(error)}
-        telemetry.logger().warning("the renewal was not handed over", extra=told)
 
 
 def _digest(*said: object) -> str:

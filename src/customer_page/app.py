@@ -20,7 +20,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from customer_page import acting, by_address, declining, hosted, looking, pages
+from customer_page import acting, by_address, declaring, declining, hosted, looking, pages
 from customer_page.answers import SESSION_SECONDS, PageAnswer, see_other
 from customer_page.pages import ChangeForm, Pages
 from customer_page.request import Refused, Request, language_of, read
@@ -43,6 +43,7 @@ from renewals.domain.request import Asks
 from renewals.domain.transitions import Action, NotAllowed
 from renewals.ledger import account_links, limits
 from renewals.ledger.account_links import Account, Power, Purpose
+from renewals.ledger.customer_changes import cancellation_of, hand_over_work
 from renewals.ledger.limits import Limit
 from renewals.ledger.register import Register
 from renewals.ledger.steps import Row
@@ -74,6 +75,7 @@ def _answer(event: Event) -> PageAnswer:
     stranger = pages_in(language_of(event), by_address.way_in(event))
     try:
         with transient_aws_errors_as(TryAgain):
+            stranger = replace(stranger, forms=declaring.links(event))
             request = read(event, setting("ACCOUNT_URL"))
             return _answered(request, stranger)
     except Refused as refusal:
@@ -141,7 +143,7 @@ def _ask_to_cancel(request: Request) -> PageAnswer:
     visit = full_visit(request)
     row, today = visit.row, visit.moment.today
     try:
-        cancellation = looking.cancellation_of(register(), row, today)
+        cancellation = cancellation_of(register(), row, today)
     except BadRow:
         return visit.pages.notice(pages.NOT_NOW, back=_OVERVIEW)
     if cancellation is None:
@@ -236,14 +238,14 @@ def _confirm(request: Request) -> PageAnswer:
     if outcome is CustomerOutcome.OPENED:
         return _led_to(url, visit)
     if outcome in RENEWS:
-        acting.hand_over_work(register(), visit.row, visit.moment.today)
+        hand_over_work(register(), visit.row, visit.moment.today)
     return visit.pages.notice(_CONFIRM_NOTICES.get(outcome, pages.NOT_NOW), back=_OVERVIEW)
 
 
 def _back_from_bank(request: Request, token: str) -> PageAnswer:
     """Have the workflow ask the gateway about the payment. Nothing that the browser brings back is believed."""
     visit, is_within = _returned(token)
-    look = acting.hand_over_work if is_within else Register.has_work
+    look = hand_over_work if is_within else Register.has_work
     notice = pages.AT_THE_BANK if look(register(), visit.row, visit.moment.today) else pages.NOTHING_OPEN
     back = f"../{_OVERVIEW}" if _has_session(request, visit) else ""
     return visit.pages.notice(notice if is_within else replace(notice, status=HTTPStatus.TOO_MANY_REQUESTS), back)
@@ -317,7 +319,7 @@ def _back_with_card(request: Request, token: str) -> PageAnswer:
     notice = _CARD_NOTICES.get(outcome, pages.NOT_NOW)
     if outcome is CustomerOutcome.CARD_TAKEN:
         row = row_of(visit.grant.subscription_id) or visit.row
-        if acting.hand_over_work(register(), row, visit.moment.today):
+        if hand_over_work(register(), row, visit.moment.today):
             notice = pages.CARD_SAVED_RETRIED
     return visit.pages.notice(notice, back)
 
@@ -367,6 +369,7 @@ _NOTICES = {
 _FOR_ANYBODY: dict[tuple[str, str], Callable[[Request, Pages], PageAnswer]] = {
     ("GET", ""): by_address.show,
     ("POST", by_address.ASK): by_address.ask,
+    **{(method, path): declaring.answer for path in declaring.PATHS for method in ("GET", "POST")},
 }
 """The routes that need neither a link nor a session, by method and path."""
 

@@ -5,13 +5,13 @@ A row with a fault is shown as far as it can be read, and can be canceled in spi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from functools import cache, wraps
+from functools import cache
 from itertools import islice
 
 from renewals.domain import disputes, pauses, refunds, reminders, subscription, transitions
@@ -26,35 +26,17 @@ from renewals.domain.renewal import RefundState, Renewal, Status
 from renewals.domain.renewal_history import History
 from renewals.domain.renewal_items import renewal_from
 from renewals.domain.subscription import Subscription, SubscriptionStatus
-from renewals.domain.transitions import Action, Standing
+from renewals.domain.transitions import Standing
 from renewals.ledger import forecast
+from renewals.ledger.customer_changes import UNREADABLE, Reader, cancellation, history_of, reading
 from renewals.ledger.register import Register
 from renewals.ledger.steps import Row
-
-_UNREADABLE = (KeyError, TypeError, ValueError)
-"""The errors of an item of the ledger, or of a record, that somebody wrote by hand."""
-
-type _Reader = Callable[[], History]
-"""Returns the periods of the row's customer. Raises BadRow if an item of the ledger cannot be read."""
 
 _RECEIPTS_FROM_PERIODS = 24
 _MOST_PAGES_OF_RECEIPTS = 10
 """The most pages of the ledger that are read. Periods that were passed over have no receipt, and may fill whole pages:
 a daily subscription that stood still for a month has 30 such periods."""
 _PAGE = 200
-
-
-def reading[**P, T](look: Callable[P, T]) -> Callable[P, T]:
-    """Have a function raise BadRow if an item of the ledger cannot be read."""
-
-    @wraps(look)
-    def looked(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return look(*args, **kwargs)
-        except _UNREADABLE as error:
-            raise BadRow("ledger", "an item cannot be read") from error
-
-    return looked
 
 
 class State(StrEnum):
@@ -154,7 +136,7 @@ class Seen:
 
 def look(register: Register, row: Row, today: date, dunning: Dunning) -> Seen:
     """Look at a subscription. The history is read once."""
-    read = cache(lambda: _history(register, row))
+    read = cache(lambda: history_of(register, row))
     try:
         history = read()
     except BadRow:
@@ -188,7 +170,7 @@ def receipts(register: Register, row: Row) -> Iterator[ListedReceipt]:
     for item in islice(_claimed_periods(register, row), _RECEIPTS_FROM_PERIODS):
         if item.get("customer_id") != row["customer_id"]:
             continue
-        with suppress(*_UNREADABLE):  # the receipts of the other periods are shown
+        with suppress(*UNREADABLE):  # the receipts of the other periods are shown
             yield from list(_receipts_of(item))
 
 
@@ -216,7 +198,7 @@ def _receipts_of(item: Item) -> Iterator[ListedReceipt]:
 
 def open_payment(register: Register, row: Row) -> OpenPayment:
     """Return what is open of the latest payment. Raises BadRow."""
-    return _open_payment(_history(register, row))
+    return _open_payment(history_of(register, row))
 
 
 def resumption_of(register: Register, row: Row, today: date) -> Mapping[str, str] | None:
@@ -227,17 +209,17 @@ def resumption_of(register: Register, row: Row, today: date) -> Mapping[str, str
     customer's own end stands too if a chargeback came later: the chargeback has set no end, because one was set. If
     the customer's cancellation has brought an earlier set end forward, the resumption sets that end again.
     """
-    return _resumption(register, row, today, lambda: _history(register, row))
+    return _resumption(register, row, today, lambda: history_of(register, row))
 
 
-def _resumption(register: Register, row: Row, today: date, read: _Reader) -> Mapping[str, str] | None:
+def _resumption(register: Register, row: Row, today: date, read: Reader) -> Mapping[str, str] | None:
     standing = transitions.state(row, today)
     if standing is Standing.ENDING:
         return _end_before_cancellation(register, row, read)
     return {} if standing in (Standing.PAUSED, Standing.UNPAID) else None
 
 
-def _end_before_cancellation(register: Register, row: Row, read: _Reader) -> Mapping[str, str] | None:
+def _end_before_cancellation(register: Register, row: Row, read: Reader) -> Mapping[str, str] | None:
     """Return the `cancel_at` that the customer's own cancellation has replaced, empty without one; None if the row's
     end was set by somebody else, or nobody knows by whom, or a payment was charged back since."""
     changes, unreadable, _ = register.changes.readable(text(row, "subscription_id"))
@@ -252,12 +234,12 @@ def _end_before_cancellation(register: Register, row: Row, read: _Reader) -> Map
     return {"cancel_at": before} if isinstance(before, str) else {}
 
 
-def _is_charged_back(read: _Reader, since: datetime) -> bool:
+def _is_charged_back(read: Reader, since: datetime) -> bool:
     """Whether a bank has charged a payment back since a moment. A ledger that cannot be read counts as such."""
     try:
         records = [record for period in read() for record in (period.disputes or {}).values()]
         return any(disputes.is_charged_back_since(record, since) for record in records)
-    except (BadRow, *_UNREADABLE):
+    except (BadRow, *UNREADABLE):
         return True
 
 
@@ -279,36 +261,9 @@ def _may_be_since(key: str, since: datetime) -> bool:
         return True
 
 
-def cancellation_of(register: Register, row: Row, today: date) -> tuple[Action, date] | None:
-    """Return the way in which a customer cancels, and the day on which the subscription then ends; None if there is
-    nothing to cancel. Raises BadRow.
-
-    An active subscription ends with its period, also if a later end is set already; every other subscription ends now.
-    If the charge of a period has begun and the days of the period are over, the subscription ends now too: an end in
-    the past would leave the begun charge to dunning.
-    """
-    return _cancellation(register, row, today, lambda: _history(register, row))
-
-
-@reading
-def _cancellation(register: Register, row: Row, today: date, read: _Reader) -> tuple[Action, date] | None:
-    standing = transitions.state(row, today)
-    if standing in (None, Standing.CANCELED, Standing.ENDED):
-        return None
-    renews_on = subscription.renewal_date_of(row)
-    if standing not in (Standing.ACTIVE, Standing.ENDING) or renews_on is None:
-        return Action.CANCEL_NOW, today
-    ends_on = subscription.day({"cancel_at": register.end_of_period(row, today, read())}, "cancel_at")
-    if standing is Standing.ENDING and str(row["cancel_at"]) <= ends_on.isoformat():
-        return None
-    if renews_on < ends_on <= today:
-        return Action.CANCEL_NOW, today
-    return Action.CANCEL_AT_PERIOD_END, ends_on
-
-
-def _can_cancel(register: Register, row: Row, today: date, read: _Reader) -> bool:
+def _can_cancel(register: Register, row: Row, today: date, read: Reader) -> bool:
     try:
-        return _cancellation(register, row, today, read) is not None
+        return cancellation(register, row, today, read) is not None
     except BadRow:  # the page of the cancellation asks the customer to write to the seller
         return True
 
@@ -341,11 +296,6 @@ def end_if_resumed(row: Row, today: date, given: Mapping[str, str]) -> date | No
     return subscription.day(stays, "cancel_at") if "cancel_at" in stays else None
 
 
-@reading
-def _history(register: Register, row: Row) -> History:
-    return register.ledger.history(text(row, "subscription_id"), text(row, "customer_id"))
-
-
 def _settling(history: History) -> Renewal | None:
     unsettled = history.unsettled
     return unsettled if unsettled is not None and unsettled.status is Status.CLAIMED else None
@@ -369,11 +319,11 @@ def _checked(row: Row) -> Subscription | None:
 
 
 @reading
-def _first_charge(register: Register, row: Row, today: date, read: _Reader) -> NextCharge | None:
+def _first_charge(register: Register, row: Row, today: date, read: Reader) -> NextCharge | None:
     return next(iter(forecast.next_charges(register.ledger, row, today, 1, read()).charges), None)
 
 
-def _next_charge(register: Register, row: Row, today: date, read: _Reader) -> NextCharge | None:
+def _next_charge(register: Register, row: Row, today: date, read: Reader) -> NextCharge | None:
     try:
         return _first_charge(register, row, today, read)
     except BadRow:

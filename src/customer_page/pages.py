@@ -125,21 +125,32 @@ class ChangeForm:
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """The pages in a language. seller: the name of the seller, on top of each page. way_in: the path of the form by
-    which customers without a link get in; empty without such a form."""
+    """The pages in a language.
+
+    Attributes:
+        seller: the name of the seller, on top of each page.
+        way_in: the path of the form by which customers without a link get in; empty without such a form.
+        forms: the public forms that the start page and the 404 page offer: the address and the key of the label.
+    """
 
     words: Words
     seller: str
     way_in: str = ""
+    forms: tuple[tuple[str, str], ...] = ()
 
     def notice(self, notice: Notice, back: str = "") -> PageAnswer:
         """Show a notice. back: the way back to the subscription; empty without a session."""
-        way_in = self.way_in if notice.offers_link else ""
-        return self._page("notice.html", notice.status, title=notice.title, text=notice.text, back=back, way_in=way_in)
+        more = {
+            "back": back,
+            "way_in": self.way_in if notice.offers_link else "",
+            "forms": self.forms if notice in (HOME, GONE) else (),
+        }
+        return self.page("notice.html", notice.status, title=notice.title, text=notice.text, **more)
 
     def address_form(self, action: str) -> PageAnswer:
         """Show the form for a mail address. action: the name of the form's target, below the pages' own address."""
-        return self._page("address.html", HTTPStatus.OK, title="page.home_title", action=f"{self.way_in}/{action}")
+        target = f"{self.way_in}/{action}"
+        return self.page("address.html", HTTPStatus.OK, title="page.home_title", action=target, forms=self.forms)
 
     def link(self, row: Row, token: str) -> PageAnswer:
         """Show whom a mailed link leads to, so that only people who know the customer learn something."""
@@ -149,13 +160,13 @@ class Pages:
             name=_masked_name(str(row.get("customer_name", ""))),
             address=masked(str(row.get("customer_email", ""))),
         )
-        return self._page("link.html", HTTPStatus.OK, title="page.link_title", said=said, token=token)
+        return self.page("link.html", HTTPStatus.OK, title="page.link_title", said=said, token=token)
 
     def reminders(self, token: str, *, has_declined: bool) -> PageAnswer:
         """Offer to decline reminders, or, after that, to let them come again."""
         text = "page.reminders_declined_text" if has_declined else "page.reminders_text"
         shown = {"title": "page.reminders_title", "text": text, "token": token, "has_declined": has_declined}
-        return self._page("reminders.html", HTTPStatus.OK, **shown)
+        return self.page("reminders.html", HTTPStatus.OK, **shown)
 
     def overview(
         self, seen: Seen, receipts: list[tuple[ListedReceipt, str]], form: str, *, is_full: bool
@@ -170,7 +181,7 @@ class Pages:
             ("page.payment_method", [self._card(seen)]),
         ]
         listed = [(self._receipt(each), link) for each, link in receipts]
-        return self._page(
+        return self.page(
             "overview.html",
             HTTPStatus.OK,
             title="page.overview_title",
@@ -187,7 +198,7 @@ class Pages:
 
     def confirm(self, change: ChangeForm, form: str) -> PageAnswer:
         """Ask whether a change is meant."""
-        return self._page("confirm.html", HTTPStatus.OK, title=change.title, change=change, form=form)
+        return self.page("confirm.html", HTTPStatus.OK, title=change.title, change=change, form=form)
 
     def cancel_words(self, seen: Seen, action: Action, ends_on: date) -> tuple[str, ...]:
         """Return what a cancellation does, in sentences."""
@@ -278,7 +289,8 @@ class Pages:
         price = self.words.price(receipt.amount, receipt.currency)
         return self.words.say(key, day=self.words.day(receipt.on), price=price)
 
-    def _page(self, template: str, status: HTTPStatus, **shown: object) -> PageAnswer:
+    def page(self, template: str, status: HTTPStatus, **shown: object) -> PageAnswer:
+        """Show a page of a template."""
         from markupsafe import Markup
 
         def marked(text: str) -> Markup:

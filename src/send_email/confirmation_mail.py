@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from renewals.domain.subscription import Subscription
 
 
+_DECLARED = {
+    MailKind.CANCELLATION_DECLARED: "notices.cancellation_declared_told",
+    MailKind.WITHDRAWAL_DECLARED: "notices.withdrawal_declared_told",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class MailSeller:
     """The seller. page: the URL of the customer page; empty without a page. brand: the look of the mail."""
@@ -83,6 +89,8 @@ class _Writing:
             MailKind.CHANGED_TERMS: self._changed,
             MailKind.ENDED_BY_DISPUTE: self._ended_by_dispute,
             MailKind.ACCOUNT_LINK: self._linked,
+            MailKind.CANCELLATION_DECLARED: self._declared,
+            MailKind.WITHDRAWAL_DECLARED: self._declared,
         }[kind](charges)
         page = self.seller.page
         return Letter(
@@ -106,6 +114,15 @@ class _Writing:
     def _linked(self, _charges: tuple[NextCharge, ...]) -> list[str]:
         return [self._said("notices.account_link_told", plan=self._plan), self._said("notices.account_link_ignored")]
 
+    def _declared(self, _charges: tuple[NextCharge, ...]) -> list[str]:
+        return [
+            self._said(
+                _DECLARED[self.confirmation.kind], moment=self._received, number=self._number or "", plan=self._plan
+            ),
+            self._said("notices.declared_next"),
+            self._said("notices.declared_not_you"),
+        ]
+
     def _resumed(self, charges: tuple[NextCharge, ...]) -> list[str]:
         return [
             self._said("notices.resumption_told", plan=self._plan),
@@ -120,7 +137,15 @@ class _Writing:
             told = self._said("notices.cancellation_now_told", plan=self._plan)
         else:
             told = self._said("notices.cancellation_told", plan=self._plan, day=self._last_day)
-        return [told, self._said("notices.charge_open") if self._may_be_charged(charges) else self._rest(charges)]
+        rest = self._said("notices.charge_open") if self._may_be_charged(charges) else self._rest(charges)
+        return [told, rest, *self._not_you()]
+
+    def _not_you(self) -> list[str]:
+        """Say what to do if a stranger has sent the cancellation by the public form, which needs no session."""
+        if self._number is None:
+            return []
+        can_resume = not self._is_canceled and self.seller.page
+        return [self._said("notices.by_form_undo" if can_resume else "notices.by_form_contact")]
 
     def _ended_by_dispute(self, charges: tuple[NextCharge, ...]) -> list[str]:
         """Say when the subscription ends, whether money is still charged, and whom to ask. The mail says nothing about
@@ -193,6 +218,8 @@ class _Writing:
         return self._said("notices.cancel_contact", seller=line(self.seller.name))
 
     def _facts(self, charges: tuple[NextCharge, ...]) -> list[tuple[str, str]]:
+        if self.confirmation.kind in _DECLARED:
+            return [(self._said("notices.plan"), self._plan), *self._ids()]
         subscription, before = self.confirmation.subscription, self.confirmation.before
         schedule = subscription.schedule
         facts = [(self._said("notices.plan"), self._plan), (self._said("notices.price"), self._money(subscription))]
@@ -208,7 +235,11 @@ class _Writing:
             facts.append((self._said("notices.last_day"), self._last_day))
         if self.confirmation.kind is MailKind.CANCELLATION:
             facts.append((self._said("notices.received"), self._received))
-        return [*facts, (self._said("notices.subscription"), subscription.subscription_id)]
+        return [*facts, *self._ids()]
+
+    def _ids(self) -> list[tuple[str, str]]:
+        declared = [(self._said("notices.declaration"), self._number)] if self._number is not None else []
+        return [*declared, (self._said("notices.subscription"), self.confirmation.subscription.subscription_id)]
 
     def _said(self, key: str, **values: str) -> str:
         return self.say.say(key, **values)
@@ -233,8 +264,19 @@ class _Writing:
         return self.say.day(_day_before(end)) if end is not None else ""
 
     @property
+    def _number(self) -> str | None:
+        """The number of the declaration that has caused the change; None without a declaration."""
+        from renewals.domain.declaration_numbers import number_of  # most mails are about no declaration
+
+        return number_of(self.confirmation.change.key)
+
+    @property
     def _received(self) -> str:
-        at = self.confirmation.change.at.astimezone(self.ahead.zone)
+        """The moment of the change. Of a declaration, the moment at which the form was sent counts."""
+        from renewals.domain.declaration_numbers import declared_at
+
+        at = declared_at(self._number or "") or self.confirmation.change.at
+        at = at.astimezone(self.ahead.zone)
         offset = f"{at:%:z}".removesuffix(":00")
         return self._said("notices.moment", day=self.say.day(at.date()), time=f"{at:%H:%M}", offset=offset)
 

@@ -2,6 +2,7 @@
 alone, in a browser that runs no scripts."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
 
 from tests.browser import NEEDS_CHROMIUM, chromium, resize
 from tests.integration.customer import ZOOMED, Customer
@@ -278,3 +280,46 @@ def test_a_customer_cancels_in_each_state(shop: Shop, customer: Customer, status
     _renew_on(shop, subscriber, 5)
     wait_until(lambda: shop.row(subscriber)["status"] == "canceled" or status == "active")
     assert _paid(shop, subscriber) == 0
+
+
+def test_a_contract_is_canceled_by_the_public_form_and_taken_back(shop: Shop, customer: Customer) -> None:
+    """Without a link, the start page leads to the public form. The cancellation is confirmed at once with its number,
+    and takes effect within seconds; from the mail, the customer takes the end back. A withdrawal ends nothing, and its
+    receipt is mailed."""
+    subscriber = shop.subscribe(renewal_date=(today() + timedelta(days=40)).isoformat())
+    home = shop.stack.outputs["AccountUrl"]
+    customer.browser.get(home)
+    customer.look("home")
+    customer.press("Cancel contracts here")
+    customer.look("cancellation_form")
+    number = _declare(customer, subscriber, "Pro", "cancel now")
+    assert number.startswith("C")
+    customer.look("cancellation_declared")
+    wait_until(lambda: "cancel_at" in shop.row(subscriber), seconds=30)
+    customer.wait_for_mail(subscriber, "is canceled")
+    mail = shop.mails(subscriber)[-1].get_body(("plain",))
+    assert mail is not None
+    assert number in mail.get_content()
+    customer.sign_in(subscriber)
+    customer.press("Resume subscription")
+    customer.press("Resume")
+    assert "cancel_at" not in shop.row(subscriber)
+
+    customer.browser.get(f"{home}/withdrawal")
+    number = _declare(customer, subscriber, subscriber.subscription_id, "confirm withdrawal")
+    customer.wait_for_mail(subscriber, "We have received a withdrawal")
+    mail = shop.mails(subscriber)[-1].get_body(("plain",))
+    assert mail is not None
+    assert number in mail.get_content()
+    assert "cancel_at" not in shop.row(subscriber)
+
+
+def _declare(customer: Customer, subscriber: Subscriber, contract: str, button: str) -> str:
+    """Fill a public form and press its button, and return the number of the declaration."""
+    for field, typed in {"name": subscriber.name, "contract": contract, "address": subscriber.email}.items():
+        customer.browser.find_element(By.ID, field).send_keys(typed)
+    customer.press(button)
+    assert "recorded" in customer.browser.find_element(By.TAG_NAME, "h1").text
+    found = re.search(r"\b[CW]\d{8}-\d{6}-[0-9A-F]{8}\b", customer.text)
+    assert found is not None
+    return found[0]

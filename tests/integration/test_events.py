@@ -94,3 +94,6 @@ def test_the_sample_events_make_one_renewal(shop: Shop, remote_invoke: Any) -> N
     assert remote_invoke("EventDeliverer", "event_deliverer") == {"batchItemFailures": []}
 
     assert remote_invoke("EventPublisher", "event_publisher") == {"batchItemFailures": []}
+
+    # Nobody has declared what the event names: the declaration may have been erased meanwhile.
+    assert remote_invoke("DeclarationWorker", "declaration_worker") == {"looked_at": 1}

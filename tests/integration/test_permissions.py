@@ -22,10 +22,12 @@ import urllib3
 
 from local.gateway import official_client
 from local.stack import STACK_NAME
+from renewals.domain import declarations
 from renewals.domain.address_request import AddressRequest
 from renewals.domain.customer_request import CustomerRequest
 from renewals.domain.request import Asks
 from renewals.ledger import account_links, receipt_links
+from renewals.runtime import dynamodb
 from tests.integration.shop import RUNNING, SUCCEEDED, Shop, Subscriber, today, wait_until
 from tests.integration.stacks import SCALE_OF_WAITS
 from tests.streams import record as stream_record
@@ -552,6 +554,50 @@ def page_opens_card_page(deployed: Deployed) -> Iterator[Answer]:
         yield customer.send("POST", "new-card", {"form": form})
 
 
+def page_declares(deployed: Deployed) -> Iterator[Answer]:
+    """Send the public form of a withdrawal, which is on for the local stack."""
+    customer = OnThePage(deployed, deployed.shop.subscribe())
+    for _ in range(2):
+        form = {"id": uuid.uuid4().hex, "name": "Ann", "contract": "sub_none", "address": "ann@nowhere.example"}
+        yield customer.send("POST", "withdrawal", form)
+
+
+def _declared(deployed: Deployed, subscriber: Subscriber) -> Json:
+    """Put in a declared cancellation of the subscription, and return the event of the stream. The declaration is first
+    put in as done, so that the stream's own delivery does nothing."""
+    declaration = declarations.Declaration(
+        declarations.DeclarationKind.CANCELLATION, "Ann", subscriber.subscription_id, subscriber.email
+    )
+    key = declarations.key_of(declaration, uuid.uuid4().hex)
+    item = declarations.item_of(declarations.recorded(declaration, key, datetime.now(UTC)))
+    table, client = deployed.names["Declarations"], deployed.shop.stack.client("dynamodb")
+    client.put_item(TableName=table, Item=dynamodb.attributes(item | {"state": "done"}))
+    client.put_item(TableName=table, Item=dynamodb.attributes(item))
+    event = stream_record(table, None, {}, datetime.now(UTC))
+    event["dynamodb"]["Keys"] = {"declaration": {"S": key}}
+    return {"Records": [event]}
+
+
+def declaration(deployed: Deployed) -> Iterator[Answer]:
+    """Look at a declared cancellation that fits: the subscription ends with its period."""
+    subscriber = deployed.shop.subscribe(renewal_date=(today() + timedelta(days=40)).isoformat())
+    event = _declared(deployed, subscriber)
+    for _ in range(2):
+        yield deployed.call("DeclarationWorker", event)
+    assert "cancel_at" in deployed.shop.row(subscriber)
+
+
+def declaration_hands_over(deployed: Deployed) -> Iterator[Answer]:
+    """Look at a declared cancellation of a subscription that is past due: the end always stands, and the open payment
+    goes to the queue if permitted."""
+    for _ in range(2):
+        subscriber = deployed.shop.subscribe(card="pm_card_chargeCustomerFail")
+        deployed.pay(subscriber)
+        answer = deployed.call("DeclarationWorker", _declared(deployed, subscriber))
+        done = "not handed over" not in answer.told
+        yield Answer(PROMISED["DeclarationWorkerRole"] if done else {}, answer.told)
+
+
 def page_hands_over(deployed: Deployed) -> Iterator[Answer]:
     """Resume a suspended subscription, which is due: the change always stands, and the renewal goes to the queue if
     permitted."""
@@ -962,6 +1008,20 @@ PROBES: dict[Grant, Probe] = {
     Grant("CustomerPageRole", "dynamodb:PutItem", "table/<Renewals>"): page_resume,
     Grant("CustomerPageRole", "dynamodb:Query", "table/<Changes>"): page_resume,
     Grant("CustomerPageRole", "sqs:SendMessage", "<RenewalQueue>"): page_hands_over,
+    Grant("CustomerPageRole", "dynamodb:PutItem", "table/<Declarations>"): page_declares,
+    Grant("CustomerPageRole", "dynamodb:UpdateItem", "table/<Counters>"): page_declares,
+    Grant("DeclarationWorkerRole", "dynamodb:GetItem", "table/<Declarations>"): declaration,
+    Grant("DeclarationWorkerRole", "dynamodb:UpdateItem", "table/<Declarations>"): declaration,
+    Grant("DeclarationWorkerRole", "dynamodb:Query", "table/<Subscriptions>"): declaration,
+    Grant("DeclarationWorkerRole", "dynamodb:Query", "table/<Subscriptions>/index/mail-address-index"): declaration,
+    Grant("DeclarationWorkerRole", "dynamodb:BatchGetItem", "table/<Subscriptions>"): declaration,
+    Grant("DeclarationWorkerRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): declaration,
+    Grant("DeclarationWorkerRole", "dynamodb:Query", "table/<Renewals>"): declaration,
+    Grant("DeclarationWorkerRole", "dynamodb:GetItem", "table/<Renewals>"): declaration,
+    Grant("DeclarationWorkerRole", "dynamodb:ConditionCheckItem", "table/<Renewals>"): declaration,
+    Grant("DeclarationWorkerRole", "dynamodb:Query", "table/<Changes>"): declaration,
+    Grant("DeclarationWorkerRole", "dynamodb:PutItem", "table/<Changes>"): declaration,
+    Grant("DeclarationWorkerRole", "sqs:SendMessage", "<RenewalQueue>"): declaration_hands_over,
     Grant("CustomerPageRole", "lambda:InvokeFunction", "function:<ProcessPayment>"): page_opens_card_page,
     Grant("CustomerPageRole", "dynamodb:UpdateItem", "table/<Counters>"): page_takes_an_address,
     Grant("CustomerPageRole", "sqs:SendMessage", "<AddressQueue>"): page_takes_an_address,
@@ -1046,6 +1106,7 @@ PROMISED: dict[str, Json] = {
     "SubscriptionsApiRole": {"done": True},
     "CustomerPageRole": {"done": True},
     "AddressWorkerRole": {"batchItemFailures": []},
+    "DeclarationWorkerRole": {"looked_at": 1},
     "RenewalSweepRole": {"backlog": 0},
     "RenewalWorkerRole": {"batchItemFailures": []},
     "RenewalAuditRole": {"finished": True},
@@ -1063,7 +1124,7 @@ PROMISED: dict[str, Json] = {
 
 FUNCTIONS = """ProcessPayment GenerateReceipt SendEmail WebhookHandler SubscriptionsApi RenewalSweep RenewalWorker
                RenewalAudit CustomerPage GatewayEvents GatewayWorker GatewayCatchUp MailFeedback EventPublisher
-               EventDeliverer AddressWorker""".split()
+               EventDeliverer AddressWorker DeclarationWorker""".split()
 NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     "functions' logs": (
         "the emulator writes the log of a function itself, not in its role's name",
@@ -1112,9 +1173,14 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     "the tables' streams": (
         "the emulator reads a stream in the name of the function's role: test_events_out.py takes each action away",
         [
-            Grant("EventPublisherRole", f"dynamodb:{action}", f"table/<{table}>/stream/*")
+            Grant(f"{role}Role", f"dynamodb:{action}", f"table/<{table}>/stream/*")
             for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
-            for table in ("Subscriptions", "Renewals", "Changes")
+            for role, table in (
+                ("EventPublisher", "Subscriptions"),
+                ("EventPublisher", "Renewals"),
+                ("EventPublisher", "Changes"),
+                ("DeclarationWorker", "Declarations"),
+            )
         ],
     ),
     "the dead letters of mail": (

@@ -197,6 +197,8 @@ ON_REQUEST: dict[ChangeKind, EventType | None] = {
     ChangeKind.MAIL_CLEARED: None,
     ChangeKind.SIGNED_OUT: None,
     ChangeKind.LINK_ASKED: None,
+    ChangeKind.CANCELLATION_DECLARED: None,
+    ChangeKind.WITHDRAWAL_DECLARED: None,
 }
 
 

@@ -24,7 +24,7 @@ def test_the_samples_show_every_text_of_the_page(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Words, "say", noted)
     names = [each.name for each in samples("en")]
     assert len(set(names)) == len(names)
-    assert {f"page.{key}" for key in texts("page", "en")} - shown == set()
+    assert {f"{area}.{key}" for area in ("page", "forms") for key in texts(area, "en")} - shown == set()
 
 
 def test_the_samples_use_every_template() -> None:

@@ -28,6 +28,7 @@ OUTPUTS = {
     "SubscriptionsTableName": "subscriptions",
     "RenewalsTableName": "renewals",
     "ChangesTableName": "changes",
+    "DeclarationsTableName": "declarations",
     "RenewalWorkflowArn": "arn:aws:states:us-west-2:123456789012:stateMachine:renewal",
     "RenewalQueueUrl": QUEUE,
     "RenewalDeadLetterQueueUrl": DEAD,

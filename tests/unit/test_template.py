@@ -651,6 +651,9 @@ def test_functions_get_their_settings() -> None:
             "RECEIPT_LINK_KEY_ARN": "<ReceiptLinkKey.Id>",
             "RECEIPT_LINKS_URL": "https://<SubscriptionApi>.execute-api.eu-test-1.amazonaws.com/prod/receipts",
             "ACCOUNT_URL": "",
+            "DECLARATIONS_TABLE": "<Declarations>",
+            "CANCELLATION_FORM": "off",
+            "WITHDRAWAL_FORM": "off",
             "PAYMENT_GATEWAY_ENDPOINT": "https://api.stripe.com",
             "CHECKOUT_URL": "",
             "PROCESS_PAYMENT_FUNCTION": "<ProcessPayment>",
@@ -665,6 +668,16 @@ def test_functions_get_their_settings() -> None:
             "DYNAMODB_TABLE": "<Subscriptions>",
             "CHANGES_TABLE": "<Changes>",
             "COUNTERS_TABLE": "<Counters>",
+            "TIME_ZONE": "Asia/Kolkata",
+        },
+        "DeclarationWorker": {
+            "DYNAMODB_TABLE": "<Subscriptions>",
+            "RENEWALS_TABLE": "<Renewals>",
+            "CHANGES_TABLE": "<Changes>",
+            "DECLARATIONS_TABLE": "<Declarations>",
+            "RENEWAL_QUEUE_URL": "<RenewalQueue>",
+            "CONFIRMATIONS": "sign_up,cancellation,resumption,changed_terms,ended_by_dispute",
+            "MAIL_ADDRESS_INDEX": "present",
             "TIME_ZONE": "Asia/Kolkata",
         },
         "RenewalSweep": {
@@ -1213,6 +1226,31 @@ def test_the_streams_are_read_without_end_and_record_by_record() -> None:
         }
 
 
+def test_declarations_are_recorded_and_looked_at() -> None:
+    """The table of declarations deletes a declaration after its `expires_at`. Every new declaration comes to
+    DeclarationWorker, from the first record on, without a limit of tries or of age, and in halves after an error."""
+    table = properties("Declarations")
+    assert table["KeySchema"] == [{"AttributeName": "declaration", "KeyType": "HASH"}]
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert table["StreamSpecification"] == {"StreamViewType": "KEYS_ONLY"}
+    [source] = _sources_of("DeclarationWorker")
+    assert source == {
+        "EventSourceArn": "<Declarations.StreamArn>",
+        "FunctionName": "<DeclarationWorker>",
+        "StartingPosition": "TRIM_HORIZON",
+        "BatchSize": 10,
+        "BisectBatchOnFunctionError": True,
+        "FilterCriteria": {"Filters": [{"Pattern": '{"eventName": ["INSERT"]}'}]},
+    }
+
+
+@pytest.mark.parametrize("name", ["CancellationForm", "WithdrawalForm"])
+def test_a_public_form_is_off_unless_its_parameter_says_so(name: str) -> None:
+    """Each public form has a parameter of its own, which is off by default."""
+    declared = template()["Parameters"][name]
+    assert (declared["Default"], declared["AllowedValues"]) == ("off", ["off", "on"])
+
+
 # --- tags -------------------------------------------------------------------------------------------------------
 
 
@@ -1251,6 +1289,7 @@ def test_outputs() -> None:
         "SubscriptionsTableName": "<Subscriptions>",
         "RenewalsTableName": "<Renewals>",
         "ChangesTableName": "<Changes>",
+        "DeclarationsTableName": "<Declarations>",
         "ReceiptsBucketName": "<Receipts>",
         "EventBusName": "<EventBus>",
         "EventPublisherFunctionName": "<EventPublisher>",
@@ -1311,6 +1350,7 @@ def test_functions_have_the_layers_they_need_and_no_more() -> None:
         "MailFeedback": ["AwsLayer"],
         "EventPublisher": ["AwsLayer"],
         "EventDeliverer": ["AwsLayer", "WebhookLayer"],
+        "DeclarationWorker": ["AwsLayer"],
     }
 
 

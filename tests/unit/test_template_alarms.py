@@ -165,6 +165,38 @@ from tests.template import (
             | {"Statistic": "Maximum", "Period": 60},
         ),
         (
+            "DeclarationsForPersonAlarm",
+            expected_alarm(
+                "declarations-for-person",
+                "Alert when a cancellation or a withdrawal from a public form waits for a person",
+                "acme/DeclarationsForPerson",
+                0,
+                {"service": "acme-qa"},
+            ),
+        ),
+        (
+            "ManyDeclarationsAlarm",
+            expected_alarm(
+                "many-declarations",
+                "Alert when the public forms bring more than 50 declarations in an hour, perhaps from one stranger",
+                "acme/DeclarationsLookedAt",
+                50,
+                {"service": "acme-qa"},
+            )
+            | {"Period": 3600},
+        ),
+        (
+            "DeclarationsLateAlarm",
+            expected_alarm(
+                "declarations-late",
+                "Alert when a declaration from a public form was not looked at for 15 minutes",
+                "AWS/Lambda/IteratorAge",
+                900_000,
+                {"FunctionName": "<DeclarationWorker>"},
+            )
+            | {"Statistic": "Maximum", "Period": 60},
+        ),
+        (
             "UnreadableRecordsAlarm",
             expected_alarm(
                 "unreadable-records",
@@ -420,6 +452,7 @@ TRIED_AGAIN = {
     "GatewayWorker",
     "GatewayCatchUp",
     "AddressWorker",
+    "DeclarationWorker",
 }
 """Functions whose throttled calls are repeated by Lambda, the gateway or a queue; an alarm holds no more than ten
 metrics."""
@@ -540,6 +573,7 @@ ENDED_BY_SILENCE = {
     "DunningHeldAlarm",
     "MailFeedbackDeadLettersAlarm",
     "UnreadableRecordsAlarm",
+    "DeclarationsForPersonAlarm",
     "EventsUndeliveredAlarm",
     "DelivererErrorsAlarm",
 }

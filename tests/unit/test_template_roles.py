@@ -86,7 +86,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         "dynamodb:Query": {"<Subscriptions.Arn>", "<Renewals.Arn>", "<Changes.Arn>"},
         "dynamodb:GetItem": {"<Renewals.Arn>"},
         "dynamodb:UpdateItem": {"<Subscriptions.Arn>", "<Counters.Arn>"},
-        "dynamodb:PutItem": {"<Renewals.Arn>", "<Changes.Arn>"},
+        "dynamodb:PutItem": {"<Renewals.Arn>", "<Changes.Arn>", "<Declarations.Arn>"},
         "dynamodb:ConditionCheckItem": {"<Renewals.Arn>"},
         "secretsmanager:GetSecretValue": {"<AccountLinkKey.Id>", "<ReceiptLinkKey.Id>"},
         "sqs:SendMessage": {"<RenewalQueue.Arn>", "<AddressQueue.Arn>"},
@@ -103,6 +103,26 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         "sqs:DeleteMessage": {"<AddressQueue.Arn>"},
         "sqs:GetQueueAttributes": {"<AddressQueue.Arn>"},
         **_own_log("AddressWorker"),
+        **TRACES,
+    },
+    "DeclarationWorkerRole": {
+        **{
+            f"dynamodb:{action}": {"<Declarations.Arn>/stream/*"}
+            for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+        },
+        "dynamodb:Query": {
+            "<Subscriptions.Arn>",
+            "<Subscriptions.Arn>/index/mail-address-index",
+            "<Renewals.Arn>",
+            "<Changes.Arn>",
+        },
+        "dynamodb:BatchGetItem": {"<Subscriptions.Arn>"},
+        "dynamodb:GetItem": {"<Declarations.Arn>", "<Renewals.Arn>"},
+        "dynamodb:UpdateItem": {"<Declarations.Arn>", "<Subscriptions.Arn>"},
+        "dynamodb:PutItem": {"<Changes.Arn>"},
+        "dynamodb:ConditionCheckItem": {"<Renewals.Arn>"},
+        "sqs:SendMessage": {"<RenewalQueue.Arn>"},
+        **_own_log("DeclarationWorker"),
         **TRACES,
     },
     "RenewalSweepRole": {

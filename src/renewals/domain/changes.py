@@ -9,6 +9,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from renewals.domain import subscription, wording
+from renewals.domain.declaration_numbers import number_of
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item, Value, fields, moment, several, text
 from renewals.domain.mail_faults import FaultKind
@@ -38,6 +39,8 @@ class ChangeKind(Worded):
     MAIL_CLEARED = "mail_cleared", "allowed mail to the customer again"
     SIGNED_OUT = "signed_out", "closed all links to the customer page"
     LINK_ASKED = "link_asked", "asked for a link to the customer page"
+    CANCELLATION_DECLARED = "cancellation_declared", "sent a cancellation by the public form, for a person to look at"
+    WITHDRAWAL_DECLARED = "withdrawal_declared", "sent a withdrawal by the public form, for a person to look at"
 
 
 CUSTOMER = "customer"
@@ -45,6 +48,9 @@ CUSTOMER = "customer"
 
 BY_ADDRESS = "somebody who typed the mail address"
 """The `by` of a request that was made on the customer page without a link: nobody has shown whose the address is."""
+
+SOMEBODY = "somebody"
+"""The `by` of a declaration on a public form: nobody knows who has sent the form."""
 
 CONFIRMATION = "confirmation"
 """The attribute of a change's record with the record of the mail that confirms the change."""
@@ -139,8 +145,14 @@ def change_in_words(change: Change) -> str:
         return _mail_cleared(change)
     details = sorted(_priced(change.details).items())
     said = "; ".join(f"{name} {_from_to(name, old, new)}" for name, (old, new) in details)
-    did = f"{change.by} {wording.told(change.what, 'made a change of the kind')}"
+    did = f"{change.by} {wording.told(change.what, 'made a change of the kind')}{_declared(change)}"
     return f"{did}: {said}." if said else f"{did}."
+
+
+def _declared(change: Change) -> str:
+    """Name the declaration that has caused a change."""
+    number = number_of(change.key)
+    return f" (declaration {number})" if number else ""
 
 
 def _priced(details: Details) -> Details:

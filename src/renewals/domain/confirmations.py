@@ -7,7 +7,7 @@ change's mail is kept with the record of the change. Rows that are written by ha
 imports and of earlier versions lack a mark (CONFIRMABLE). None of these is confirmed.
 
 A link to the customer page that the customer has asked for is mailed in the same way, whichever kinds of confirmations
-the deployment sends.
+the deployment sends. So is the receipt of a declaration that a person must look at.
 
 A confirmation is only owed while the confirmation is true. Of several changes that undo or replace each other, only the
 latest change is confirmed: a cancellation that was withdrawn before its mail went out is not confirmed. The mail about
@@ -44,7 +44,13 @@ CONFIRMATIONS = (
 _ENDS = (MailKind.CANCELLATION, MailKind.ENDED_BY_DISPUTE)
 """The kinds of mails that tell of the end of a subscription."""
 
-_ALWAYS = frozenset({MailKind.ACCOUNT_LINK})
+_DECLARED: dict[str, MailKind] = {
+    ChangeKind.CANCELLATION_DECLARED: MailKind.CANCELLATION_DECLARED,
+    ChangeKind.WITHDRAWAL_DECLARED: MailKind.WITHDRAWAL_DECLARED,
+}
+"""The declarations on public forms, each with the mail that confirms the receipt."""
+
+_ALWAYS = frozenset({MailKind.ACCOUNT_LINK, *_DECLARED.values()})
 """The kinds of mails that every deployment sends."""
 
 _FRESH = timedelta(days=7)
@@ -76,7 +82,7 @@ class Confirmation:
     """A mail about a change.
 
     Attributes:
-        kind: a member of CONFIRMATIONS.
+        kind: a member of CONFIRMATIONS, or a kind that every deployment sends.
         change: the change that the mail confirms.
         subscription: the subscription as the row stands.
         before: the subscription with the price, plan and interval that the customer was last told of; None unless the
@@ -103,7 +109,7 @@ def kind_of(change: Change) -> MailKind | None:
         return MailKind.CHANGED_TERMS if _terms_before(change) else None
     if change.what is ChangeKind.LINK_ASKED:
         return MailKind.ACCOUNT_LINK
-    kind = _OF_LIFE.get(change.what)
+    kind = _DECLARED.get(change.what) or _OF_LIFE.get(change.what)
     return MailKind.ENDED_BY_DISPUTE if kind is MailKind.CANCELLATION and is_of_dispute(change.by) else kind
 
 
@@ -151,7 +157,8 @@ def owed(
     latest = sorted(changes, key=_moment, reverse=True)
     begun = [each for each in latest if each.mail is not None and each.mail.state is MailState.SENDING]
     links = [Confirmation(MailKind.ACCOUNT_LINK, each, subscription) for each in latest if _asks_for_link(each)][:1]
-    true = [*_of_life(latest, subscription), *_of_terms(latest, subscription, needs_work), *links]
+    received = [Confirmation(_DECLARED[each.what], each, subscription) for each in latest if each.what in _DECLARED]
+    true = [*_of_life(latest, subscription), *_of_terms(latest, subscription, needs_work), *links, *received]
     sent = frozenset(kinds) | _ALWAYS
     owed = [dated(each) for each in true if each.change not in begun and each.kind in sent and needs_work(each.change)]
     return [*(Confirmation(kind, each, subscription) for each in begun if (kind := kind_of(each))), *owed]

@@ -90,6 +90,8 @@ class MailKind(Worded):
     CHANGED_TERMS = "changed_terms", "the confirmation of the new price, plan or interval"
     ENDED_BY_DISPUTE = "ended_by_dispute", "the notice that the subscription ends because of a chargeback"
     ACCOUNT_LINK = "account_link", "the link to the customer page"
+    CANCELLATION_DECLARED = "cancellation_declared", "the receipt of a cancellation that a person must look at"
+    WITHDRAWAL_DECLARED = "withdrawal_declared", "the receipt of a withdrawal"
 
     @classmethod
     def of(cls, name: object) -> MailKind | Unknown:

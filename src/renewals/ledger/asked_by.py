@@ -36,8 +36,8 @@ class AskedBy:
         now: The moment by the clock of the subscription.
         again: The request, if the request has an idempotency key.
         at: The moment of the request by the real clock; None if `now` is the real moment. A test clock changes `now`.
-        cause: The gateway's id of the object that causes the change, such as seti_...: a cause has at most one change
-            of a subscription. None without such an object.
+        cause: The gateway's id of the object that causes the change, such as seti_..., or the number of the
+            declaration: a cause has at most one change of a subscription. None without such a cause.
         imports: Whether the change belongs to an import, of which no customer is told.
     """
 

@@ -2,11 +2,12 @@
 
 A record lies under the subscription's id and the time of the change. The record of the creation has "created" in place
 of the time, so that a second creation of the same subscription fails. For the same reason, the record of a change that
-an object of the gateway has caused has the object's id in place of the time. A record is written in one transaction
-with the change.
+an object of the gateway or a declaration has caused has the object's id or the declaration's number in place of the
+time. A record is written in one transaction with the change.
 
-A request for a link to the customer page changes nothing, and strangers may cause such requests: their records are
-deleted after two weeks, and never hide the records of changes among the latest.
+A request for a link to the customer page, and a declaration on a public form that waits for a person, change nothing,
+and strangers may cause both: such records are deleted after two weeks, and never hide the records of changes among the
+latest.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from renewals.domain.changes import CONFIRMABLE, Change, ChangeKind, change_from
+from renewals.domain.declaration_numbers import CAUSE
 from renewals.domain.item_values import Item, storable, text
 from renewals.domain.row_attributes import without_personal_data
 from renewals.ledger.asked_by import AskedBy
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _MOST_TOLD = 250
 _CREATION = "created"
+_OF_STRANGERS = (ChangeKind.LINK_ASKED, ChangeKind.CANCELLATION_DECLARED, ChangeKind.WITHDRAWAL_DECLARED)
 _REQUEST_KEPT = timedelta(days=14)
 
 
@@ -114,10 +117,10 @@ def _item(
     marks = {} if asked.imports else {CONFIRMABLE: True}
     return (
         marks
-        | (forgotten if what is ChangeKind.LINK_ASKED else {})
+        | (forgotten if what in _OF_STRANGERS else {})
         | {
             "subscription_id": subscription_id,
-            "change": f"cause/{asked.cause}" if asked.cause else f"{storable(asked.now)}/{uuid4().hex[:8]}",
+            "change": f"{CAUSE}{asked.cause}" if asked.cause else f"{storable(asked.now)}/{uuid4().hex[:8]}",
             "at": asked.now,
             "by": asked.by,
             "what": what,

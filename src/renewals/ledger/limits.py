@@ -43,6 +43,9 @@ CONFIRMATIONS = (Limit("confirmations", 5, _DAY),)
 REMINDERS = (Limit("reminders_in_day", 5, _DAY),)
 """The times that a customer may let all reminders come again."""
 
+RECEIPTS_OF_DECLARATIONS = (Limit("declared_in_hour", 3, _HOUR), Limit("declared_in_day", 10, _DAY))
+"""The mails that confirm the receipt of declarations about a subscription: strangers can send declarations, too."""
+
 RETURNS = (Limit("returns", 10, _HOUR),)
 """The times that a customer may come back from a page of the gateway, and have the gateway asked."""
 

@@ -46,6 +46,9 @@ class SourceLimit:
 ADDRESS_FORM = SourceLimit("address-form", 10)
 """The mail addresses that one source may type in an hour. People in one office share a source, and the number."""
 
+DECLARATIONS = SourceLimit("declaration", 10)
+"""The declarations that one source may send by the public forms in an hour."""
+
 
 ALL_LINKS = SourceLimit("all-links", 1000)
 """The links that all typed addresses together cause in an hour. Each link is mailed by an execution behind the queue of

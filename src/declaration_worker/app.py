@@ -1,0 +1,102 @@
+"""DeclarationWorker: decides what follows from a declaration on the public forms.
+
+Event: a batch of records of the stream of the declarations table. Reply: {"looked_at": n}. A run that fails is started
+again by Lambda until the stream forgets the record after a day. A declaration has one effect, however often the
+declaration is looked at: the declaration's state and the record of the change name what was done already.
+
+A cancellation that fits takes effect as on the customer page, and the customer is told. Every other declaration waits
+for a person. deciding.py has the rules. The metric DeclarationsLookedAt counts all declarations, and the metric
+DeclarationsForPerson those that wait for a person.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import cache
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from declaration_worker.deciding import Deciding, Decision
+from renewals.domain.confirmations import wanted
+from renewals.domain.declarations import DeclarationState, Doubt, Recorded
+from renewals.domain.errors import Collision, Overtaken
+from renewals.domain.item_values import fields, text
+from renewals.ledger import address_search, limits
+from renewals.ledger.declarations import Declarations
+from renewals.ledger.register import Register
+from renewals.ledger.steps import Row
+from renewals.runtime import aws, clock, telemetry
+from renewals.runtime.settings import setting
+from renewals.runtime.telemetry import Event, Reply, records
+
+
+@telemetry.observed
+def handler(event: Event, _context: object) -> Reply:
+    """Look at the declarations of the batch; see the module."""
+    keys = [_key(each) for each in records(event)]
+    for key in keys:
+        _look_at(key)
+    return {"looked_at": len(keys)}
+
+
+def _key(record: Event) -> str:
+    return text(fields(fields(fields(record, "dynamodb"), "Keys"), "declaration"), "S")
+
+
+def _look_at(key: str) -> None:
+    try:
+        record = _declarations().get(key)
+    except (KeyError, TypeError, ValueError) as error:  # somebody wrote the item by hand
+        telemetry.count("DeclarationsForPerson")
+        telemetry.logger().error("not readable", extra={"declaration": key, "error": telemetry.named(error)})
+        return
+    if record is None or record.state is not DeclarationState.NEW:
+        return
+    telemetry.count("DeclarationsLookedAt")
+    decision = _decided(record)
+    if decision.state is DeclarationState.FOR_A_PERSON:
+        telemetry.count("DeclarationsForPerson")
+    told = {"number": record.number, "state": decision.state.value, "why": decision.why}
+    telemetry.logger().info("declaration", extra=told)
+    with suppress(Overtaken):  # a person, or another run, was faster
+        _declarations().mark(record, decision.state, decision.why, decision.subscription_id)
+
+
+def _decided(record: Recorded) -> Decision:
+    """Decide, and act. An error that a further run cannot help against leaves the declaration to a person: the
+    declaration must not hold up later declarations."""
+    try:
+        return _deciding().decide(record)
+    except (BotoCoreError, ClientError, Collision):
+        raise
+    except Exception as error:  # noqa: BLE001  (see above)
+        telemetry.logger().error("not decided", extra={"number": record.number, "error": telemetry.named(error)})
+        return Decision(DeclarationState.FOR_A_PERSON, Doubt.UNREADABLE)
+
+
+def _rows_at(address: str) -> list[Row]:
+    """Return the rows with a mail address. Without the index, a declaration must name the subscription's id."""
+    if setting("MAIL_ADDRESS_INDEX") != "present":
+        return []
+    return address_search.rows_of(aws.dynamodb(), setting("DYNAMODB_TABLE"), address)
+
+
+def _may_mail(row: Row) -> bool:
+    table = setting("DYNAMODB_TABLE")
+    return limits.count(aws.dynamodb(), table, row, limits.RECEIPTS_OF_DECLARATIONS, clock.current().wall)
+
+
+@cache
+def _deciding() -> Deciding:
+    register = Register(
+        aws.dynamodb(),
+        subscriptions=setting("DYNAMODB_TABLE"),
+        renewals=setting("RENEWALS_TABLE"),
+        changes=setting("CHANGES_TABLE"),
+    )
+    return Deciding(register, _rows_at, clock.of_row, _may_mail, wanted(setting("CONFIRMATIONS")))
+
+
+@cache
+def _declarations() -> Declarations:
+    return Declarations(aws.dynamodb(), setting("DECLARATIONS_TABLE"))

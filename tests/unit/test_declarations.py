@@ -1,0 +1,627 @@
+"""The public forms: what anybody declares without a link is recorded and confirmed at once, and takes effect only where
+the customer on file is told and can take the end back."""
+
+import re
+from datetime import timedelta
+from functools import cache
+from typing import Any
+from urllib.parse import unquote
+
+import boto3
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from click.testing import CliRunner
+
+import send_email.app
+from declaration_worker import app as worker
+from renewals.domain import confirmations, declaration_numbers, declarations
+from renewals.domain.declarations import Declaration, DeclarationKind, DeclarationState
+from renewals.domain.item_values import Item
+from renewals.language.tags import LANGUAGES
+from renewals.ledger.declarations import Declarations
+from renewals.ledger.receipt_links import LinkKey
+from renewals.runtime import aws, clock
+from renewals.runtime.clock import Moment
+from scripts.oncall.__main__ import main
+from tests import fakes
+from tests.cuts import Cut
+from tests.fake_aws import error
+from tests.fakes import LATER, NOON, World
+from tests.streams import record
+from tests.unit.test_subscriptions_command import Account
+from tests.visitor import ANN, DAY, SETTINGS, Page, Visitor
+
+SECOND = timedelta(seconds=1)
+FORM = {"name": "Ann Lee", "contract": "sub_1", "address": ANN, "way": "ordinary", "reason": "", "wished": ""}
+
+
+class Desk:
+    """Both forms of a deployment, and DeclarationWorker behind them."""
+
+    def __init__(self, visitor: Visitor, patch: pytest.MonkeyPatch) -> None:
+        self.visitor, self.shop = visitor, visitor.shop
+        self.heard = set[str]()
+        for name in ("CANCELLATION_FORM", "WITHDRAWAL_FORM"):
+            patch.setenv(name, "on")
+        patch.setenv("MAIL_ADDRESS_INDEX", "present")
+        patch.setitem(fakes.SETTINGS, "CUSTOMER_PAGE_URL", "")
+        patch.setitem(fakes.SETTINGS, "ACCOUNT_URL", SETTINGS["ACCOUNT_URL"])
+        client: Any = visitor
+        patch.setattr(send_email.app, "_account_secret", lambda: LinkKey(client, "account key"))
+        patch.setenv("CONFIRMATIONS", ",".join(confirmations.CONFIRMATIONS))
+        for name in ("_deciding", "_declarations"):
+            patch.setattr(worker, name, cache(getattr(worker, name).__wrapped__))
+
+        def of_row(row: Item) -> Moment:
+            return clock.moment(visitor.now, "prod", self.shop.zone)
+
+        patch.setattr(clock, "of_row", of_row)
+
+    def declare(self, kind: str = "cancellation", **typed: str) -> Page:
+        """Open a form, fill it and press its button a second later."""
+        opened = self.visitor.get(kind)
+        assert opened.status == 200
+        self.visitor.now += SECOND
+        return self.visitor.post(kind, opened.fields | FORM | typed)
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The declarations in the table, in their order."""
+        return sorted(self.shop.dynamodb.items("declarations").values(), key=lambda each: str(each["declared_at"]))
+
+    def work(self) -> None:
+        """Deliver the records of the table's stream, each once."""
+        new = [each for each in self.records if each["declaration"] not in self.heard]
+        self.heard |= {each["declaration"] for each in new}
+        self.deliver(*new)
+
+    def deliver(self, *items: dict[str, Any]) -> None:
+        told = [record("declarations", None, each, self.visitor.now) for each in items]
+        for each, item in zip(told, items, strict=True):
+            each["dynamodb"]["Keys"] = {"declaration": {"S": item["declaration"]}}
+        worker.handler({"Records": told}, None)
+
+    def declared(self, kind: str = "cancellation", **typed: str) -> dict[str, Any]:
+        """Declare, have the worker look at the declaration, and return the declaration's record."""
+        assert self.declare(kind, **typed).status == 200
+        self.work()
+        return self.records[-1]
+
+    def mail(self) -> list[str]:
+        """Have the workflow mail what is owed, and return the subjects of all mails."""
+        self.visitor.now += LATER
+        self.shop.confirm(f"run-{self.visitor.now}", self.visitor.now)
+        return [str(mail["Subject"]) for mail in self.shop.mails()]
+
+
+@pytest.fixture
+def desk(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return Desk(visitor, monkeypatch)
+
+
+# The forms
+
+
+@pytest.mark.parametrize("path", ["", "link/nonsense"])
+def test_the_start_page_and_the_404_page_lead_to_the_offered_forms(desk: Desk, path: str) -> None:
+    """The start page and the 404 page lead to both forms, in German by the law's own words."""
+    shown = desk.visitor.get(path, Accept_Language="de-DE,de;q=0.9")
+    found = re.findall(r'<a class="button plain" href="([^"]+)">([^<]+)</a>', shown.html)
+    assert found[-2:] == [
+        ("/prod/account/cancellation", "Verträge hier kündigen"),
+        ("/prod/account/withdrawal", "Vertrag widerrufen"),
+    ]
+
+
+@pytest.mark.parametrize("kind", list(DeclarationKind))
+def test_the_form_has_the_law_s_words_on_its_button(desk: Desk, kind: DeclarationKind) -> None:
+    """The button of the German form says the law's words and nothing else, and the form needs no session."""
+    button = {"cancellation": "jetzt kündigen", "withdrawal": "Widerruf bestätigen"}[kind]
+    shown = desk.visitor.get(kind, Accept_Language="de")
+    assert shown.status == 200
+    assert re.findall(r"<button>(.*?)</button>", shown.html) == [button]
+    assert shown.cookie is None
+
+
+@pytest.mark.parametrize("kind", list(DeclarationKind))
+def test_a_form_is_offered_only_if_its_parameter_says_so(
+    desk: Desk, kind: DeclarationKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A form that is off is no page, takes no declaration, and no page leads there; the other form stays."""
+    monkeypatch.setenv(f"{kind.value.upper()}_FORM", "off")
+    [other] = set(DeclarationKind) - {kind}
+    assert desk.visitor.get(kind).status == 404
+    assert desk.visitor.post(kind, FORM).status == 404
+    assert desk.records == []
+    home = desk.visitor.get("").html
+    assert f"/account/{kind}" not in home
+    assert f"/account/{other}" in home
+
+
+def test_a_cancellation_is_confirmed_at_once_with_date_time_number_and_content(desk: Desk) -> None:
+    """The answer names the number, the moment by the business's clock, and each word that was declared; all of it can
+    be saved as a text."""
+    shown = desk.declare(way="extraordinary", reason="Moved <abroad>", wished="2026-12-31")
+    assert shown.status == 200
+    number = desk.records[0]["number"]
+    assert re.fullmatch(r"C20260131-120001-[0-9A-F]{8}", number)
+    said = ("31 January 2026, 12:00:01 UTC+00", number, "Ann Lee", "sub_1", ANN, "Moved <abroad>", "31 December 2026")
+    for each in said:
+        assert each in shown.text, each
+    [saved] = re.findall(r'href="data:text/plain;charset=utf-8,([^"]*)" download="([^"]*)"', shown.html)
+    assert saved[1] == f"{number}.txt"
+    for each in (*said, "Example Shop", "Extraordinary"):
+        assert each in unquote(saved[0]), each
+    assert desk.records[0] == {
+        "declaration": desk.records[0]["declaration"],
+        "number": number,
+        "kind": "cancellation",
+        "declared_at": "2026-01-31T12:00:01.000000+00:00",
+        "name": "Ann Lee",
+        "contract": "sub_1",
+        "address": ANN,
+        "way": "extraordinary",
+        "reason": "Moved <abroad>",
+        "wished": "2026-12-31",
+        "state": "new",
+        "expires_at": 1893456000,  # the end of 2029
+    }
+
+
+def test_everybody_gets_the_same_answer_after_the_same_work(desk: Desk) -> None:
+    """A declaration that fits, and declarations about an unknown address or contract, get the same answer but for the
+    typed words and the number, after the same count and write: the answer tells nothing about who is a customer."""
+    answers, work = set(), set()
+    desk.declare(name="The first, for which the process reads the key of the counters")
+    for typed in ({}, {"address": "eve@else.example"}, {"contract": "sub_9"}):
+        opened = desk.visitor.get("cancellation").fields
+        desk.shop.cuts.calls.clear()
+        told = desk.visitor.post("cancellation", opened | FORM | typed).html
+        work.add(tuple(desk.shop.cuts.calls))
+        for each in (*re.findall(r"C\d{8}-\d{6}-[0-9A-F]{8}", told), *(FORM | typed).values()):
+            told = told.replace(each, "·") if each else told
+        answers.add(re.sub(r'href="data:[^"]*"', "", told))
+    assert len(answers) == 1
+    assert work == {("dynamodb.UpdateItem", "dynamodb.TransactWriteItems")}
+    assert desk.shop.row().get("version") is None
+
+
+def test_a_form_that_is_sent_twice_is_recorded_once(desk: Desk) -> None:
+    """A form that is sent again gets the answer of the first time, with its number and moment; another word makes
+    another declaration."""
+    form = desk.visitor.get("cancellation").fields | FORM
+    first = desk.visitor.post("cancellation", form)
+    desk.visitor.now += DAY
+    assert desk.visitor.post("cancellation", form).html == first.html
+    assert len(desk.records) == 1
+    desk.visitor.post("cancellation", form | {"name": "Ann Lea"})
+    assert len(desk.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"name": " "}, "Please enter your name."),
+        ({"contract": ""}, "Please enter the contract"),
+        ({"address": "ann"}, "Please enter a whole mail address."),
+        ({"way": "extraordinary"}, "Please enter the reason"),
+        ({"wished": "31.12.2026"}, "Please enter the day"),
+        ({"name": "x" * 201}, "One of the entries is too long."),
+        ({"contract": "x" * 16_000}, "One of the entries is too long."),
+    ],
+)
+def test_a_form_with_a_fault_records_nothing_and_keeps_what_was_typed(
+    desk: Desk, typed: dict[str, str], said: str
+) -> None:
+    """A form that lacks what the law names is shown again with the fault and the typed words, and the mended form is
+    recorded."""
+    shown = desk.declare(**typed)
+    assert shown.status == 422
+    assert said in shown.text
+    assert desk.records == []
+    kept = FORM | typed
+    assert f'value="{kept["name"]}"' in shown.html or not kept["name"].strip()
+    assert desk.visitor.post("cancellation", shown.fields | FORM).status == 200
+
+
+def test_a_get_records_nothing(desk: Desk) -> None:
+    """A scanner that follows every link, also with the fields in the address, declares nothing."""
+    for path in ("cancellation", "withdrawal", "cancellation?name=Ann&contract=sub_1&address=ann%40customer.example"):
+        assert desk.visitor.get(path).status == 200
+    assert desk.records == []
+
+
+def test_a_form_from_elsewhere_records_nothing(desk: Desk) -> None:
+    """A hostile page cannot declare in the name of its visitor."""
+    form = desk.visitor.get("cancellation").fields | FORM
+    assert desk.visitor.post("cancellation", form, Origin="https://evil.example").status == 403
+    assert desk.records == []
+
+
+def test_a_source_sends_ten_forms_an_hour(desk: Desk) -> None:
+    """One source may send ten declarations in an hour, whatever its headers say; another source, and the next hour,
+    have a count of their own. Beyond the limit, nothing is recorded and the answer says so."""
+    for n in range(12):
+        form = desk.visitor.get("withdrawal").fields | FORM
+        shown = desk.visitor.post("withdrawal", form, X_Forwarded_For=f"198.51.100.{n}")
+        assert shown.status == (200 if n < 10 else 429)
+    assert "Nothing was recorded" in shown.text
+    assert len(desk.records) == 10
+    desk.visitor.source = "203.0.113.8"
+    assert desk.declare().status == 200
+    desk.visitor.source = "203.0.113.7"
+    desk.visitor.now += timedelta(hours=1)
+    assert desk.declare().status == 200
+
+
+@pytest.mark.parametrize("call", ["update_item", "transact_write_items"])
+def test_what_was_answered_as_recorded_is_recorded(desk: Desk, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a table takes no write, the page says so and confirms nothing, and the form can be sent again."""
+    form = desk.visitor.get("cancellation").fields | FORM
+    with monkeypatch.context() as patch:
+        busy = error("ProvisionedThroughputExceededException", call)
+        patch.setattr(desk.shop.dynamodb, call, lambda **_: (_ for _ in ()).throw(busy))
+        shown = desk.visitor.post("cancellation", form)
+    assert shown.status == 503
+    assert "If nothing was confirmed to you" in shown.text
+    assert desk.records == []
+    assert desk.visitor.post("cancellation", form).status == 200
+
+
+def test_nothing_that_was_typed_is_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """The logs name a declaration by its number alone."""
+    desk.declared(name="Planted Name", contract="planted contract", way="extraordinary", reason="planted reason")
+    logged = "".join(str(vars(record)) for record in caplog.records)
+    assert desk.records[0]["number"] in logged
+    assert "planted" not in logged.lower()
+    assert ANN not in logged
+
+
+# What follows from a cancellation
+
+
+@pytest.mark.parametrize("contract", ["sub_1", "Abo: sub_1.", "Pro", " pro "])
+@pytest.mark.parametrize("address", [ANN, ANN.upper()])
+def test_a_cancellation_that_fits_takes_effect_and_the_customer_is_told(
+    desk: Desk, contract: str, address: str
+) -> None:
+    """A cancellation with the address on file, and with the subscription's id or its plan, ends an active subscription
+    with its period, as the customer's own. The mail to the address on file names the number, the moment of the
+    declaration and the last day, has the link, and says how to take the end back."""
+    told = desk.declared(contract=contract, address=address)
+    assert (told["state"], told["subscription_id"]) == ("effective", "sub_1")
+    assert (desk.shop.row()["status"], desk.shop.row()["cancel_at"]) == ("active", "2026-02-28")
+    assert desk.visitor.counted == ["DeclarationsLookedAt"]
+    assert desk.mail() == ["Your subscription to Pro is canceled"]
+    mail = desk.shop.mails()[0].get_body(("plain",))
+    assert desk.shop.mails()[0]["To"].addresses[0].addr_spec == ANN
+    said = mail.get_content() if mail else ""
+    for each in (told["number"], "27 February 2026", "31 January 2026, 12:00 UTC+00", "resume the subscription"):
+        assert each in said, each
+    assert "/account/link/" in said
+
+
+def test_the_customer_takes_the_end_back_and_is_safe_for_thirty_days(desk: Desk) -> None:
+    """The customer resumes the subscription on the page after a stranger's declaration. For 30 days, further
+    declarations change nothing and wait for a person; afterwards a declaration takes effect again."""
+    desk.declared(contract="Pro")
+    desk.visitor.sign_in()
+    assert desk.visitor.press("resume").status == 303
+    assert "cancel_at" not in desk.shop.row()
+    resumed = desk.visitor.now
+    told = desk.declared(contract="Pro")
+    assert (told["state"], told["why"]) == ("for_a_person", "taken_back")
+    assert "cancel_at" not in desk.shop.row()
+    desk.shop.edit(renewal_date="2026-04-30")
+    desk.visitor.now = resumed + 30 * DAY
+    assert desk.declared(contract="Pro", name="A")["state"] == "effective"
+
+
+def _of_another(shop: World) -> None:
+    shop.subscribe(
+        subscription_id="sub_2", customer_id="cus_2", customer_email="bob@else.example", renewal_date="2026-02-28"
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        ({"address": "eve@else.example"}, "no_fit"),
+        ({"contract": "sub_9"}, "no_fit"),
+        ({"contract": "Basic"}, "no_fit"),
+        ({"contract": "Pro plus"}, "no_fit"),
+        ({"contract": "sub_2"}, "no_fit"),
+        ({"contract": "sub_1", "address": "bob@else.example"}, "no_fit"),
+        ({"wished": "2026-03-01"}, "later_day"),
+    ],
+)
+def test_a_cancellation_that_does_not_fit_changes_nothing_and_waits_for_a_person(
+    desk: Desk, typed: dict[str, str], why: str
+) -> None:
+    """A declaration with another address, another contract or a later day changes no subscription, and a person is
+    told."""
+    _of_another(desk.shop)
+    before = {key: dict(row) for key, row in desk.shop.dynamodb.items("subscriptions").items()}
+    told = desk.declared(**typed)
+    assert (told["state"], told["why"]) == ("for_a_person", why)
+    assert desk.visitor.counted == ["DeclarationsLookedAt", "DeclarationsForPerson"]
+    after = desk.shop.dynamodb.items("subscriptions")
+    limits = {"declared_in_hour", "declared_in_day"}
+    assert {key: {name: row[name] for name in row.keys() - limits} for key, row in after.items()} == before
+
+
+def test_a_wished_day_within_the_paid_period_is_the_end_of_the_period(desk: Desk) -> None:
+    """An ordinary cancellation for a day before the end of the paid period takes effect at the end of the period."""
+    assert desk.declared(wished="2026-02-10")["state"] == "effective"
+    assert desk.shop.row()["cancel_at"] == "2026-02-28"
+
+
+@pytest.mark.parametrize("row", [{"status": "past_due"}, {"status": "paused"}, {"status": "unpaid"}])
+def test_an_end_without_a_way_back_needs_the_subscription_s_id(desk: Desk, row: dict[str, Any]) -> None:
+    """A subscription that would end at once, so that the customer could not take the end back, ends by a declaration
+    that names its id; a stranger who knows the address and the plan ends nothing."""
+    desk.shop.edit(**row)
+    told = desk.declared(contract="Pro")
+    assert (told["state"], told["why"]) == ("for_a_person", "no_way_back")
+    assert desk.shop.row()["status"] == row["status"]
+    assert desk.declared(contract="sub_1")["state"] == "effective"
+    assert desk.shop.row()["status"] == "canceled"
+    assert "Your subscription to Pro is canceled" in desk.mail()
+    [mail] = [each for each in desk.shop.mails() if "is canceled" in each["Subject"]]
+    body = mail.get_body(("plain",))
+    assert "please contact us" in (body.get_content() if body else "")
+
+
+def test_on_the_last_paid_day_a_stranger_ends_nothing(desk: Desk) -> None:
+    """On the renewal date itself, a declaration by address and plan waits for a person: the end would be at once."""
+    desk.shop.edit(renewal_date="2026-01-31")
+    told = desk.declared(contract="Pro")
+    assert (told["state"], told["why"]) == ("for_a_person", "no_way_back")
+    assert "cancel_at" not in desk.shop.row()
+    assert desk.declared(contract="sub_1")["state"] == "effective"
+    assert desk.shop.row()["cancel_at"] == "2026-01-31"
+
+
+def test_of_several_subscriptions_with_the_plan_none_is_guessed(desk: Desk) -> None:
+    """A customer with two subscriptions to one plan must name the id: by the plan alone, a person decides."""
+    desk.shop.subscribe(subscription_id="sub_2", renewal_date="2026-02-28")
+    assert desk.declared(contract="Pro")["why"] == "no_fit"
+    assert desk.declared(contract="sub_2")["state"] == "effective"
+    assert "cancel_at" not in desk.shop.row()
+
+
+def test_an_extraordinary_cancellation_ends_the_subscription_and_waits_for_a_person(desk: Desk) -> None:
+    """Nothing is charged any more after an extraordinary cancellation, which holds at least an ordinary one; a person
+    decides about the rest."""
+    told = desk.declared(way="extraordinary", reason="The service was down for a week")
+    assert (told["state"], told["why"], told["subscription_id"]) == ("for_a_person", "extraordinary", "sub_1")
+    assert desk.shop.row()["cancel_at"] == "2026-02-28"
+    assert desk.mail() == ["Your subscription to Pro is canceled"]
+
+
+@pytest.mark.parametrize("row", [{"cancel_at": "2026-02-28"}, {"status": "canceled"}])
+def test_a_subscription_that_ends_already_stays_as_it_is(desk: Desk, row: dict[str, Any]) -> None:
+    """A declaration about a subscription that ends already is effective, and changes nothing."""
+    desk.shop.edit(**row)
+    assert desk.declared()["state"] == "effective"
+    assert desk.shop.dynamodb.items("changes") == {}
+
+
+@pytest.mark.parametrize("fault", ["off", "bounced"])
+def test_an_end_that_the_customer_would_not_hear_of_waits_for_a_person(
+    desk: Desk, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the deployment confirms no cancellations, or mail to the address came back, no declaration takes effect by
+    itself."""
+    if fault == "off":
+        monkeypatch.setenv("CONFIRMATIONS", "sign_up")
+    else:
+        desk.shop.edit(mail_fault={"address": ANN, "kind": "bounced", "at": "2026-01-01"})
+    assert desk.declared()["why"] == "cannot_tell"
+    assert "cancel_at" not in desk.shop.row()
+
+
+# What follows from a withdrawal
+
+
+def test_a_withdrawal_ends_nothing_and_is_acknowledged_by_mail(desk: Desk) -> None:
+    """A withdrawal waits for a person and changes nothing about the subscription. The address on file gets the
+    acknowledgement with number, moment and contract."""
+    told = desk.declared("withdrawal")
+    assert (told["state"], told["why"], told["kind"]) == ("for_a_person", "withdrawal", "withdrawal")
+    assert told["number"].startswith("W")
+    assert not {"way", "reason", "wished"} & told.keys()
+    assert "cancel_at" not in desk.shop.row()
+    assert desk.mail() == ["We have received a withdrawal from your subscription to Pro"]
+    mail = desk.shop.mails()[0].get_body(("plain",))
+    said = mail.get_content() if mail else ""
+    for each in (told["number"], "31 January 2026, 12:00 UTC+00", "sub_1", "please tell us"):
+        assert each in said, each
+
+
+def test_no_mail_goes_to_an_address_that_only_a_stranger_has_typed(desk: Desk) -> None:
+    """A declaration that fits nobody mails nobody."""
+    for kind in DeclarationKind:
+        desk.declared(kind, address="victim@else.example")
+    assert desk.mail() == []
+
+
+def test_a_mailbox_cannot_be_filled_by_declarations(desk: Desk) -> None:
+    """Of many declarations about a subscription, three in an hour and ten in a day are acknowledged by mail; all are
+    recorded."""
+    for n in range(5):
+        desk.declared("withdrawal", name=f"Eve {n}")
+    assert len(desk.mail()) == 3
+    for n in range(40):
+        desk.visitor.source = f"198.51.100.{n}"
+        desk.visitor.now += timedelta(minutes=15)
+        desk.declared("withdrawal", name=f"Mallory {n}")
+        desk.mail()
+    assert len(desk.shop.mails()) == 10
+    assert len(desk.records) == 45
+
+
+# At least once, and one effect
+
+
+def test_a_declaration_that_is_looked_at_again_has_one_effect(desk: Desk) -> None:
+    """A record of the stream that is delivered again, also after the customer has taken the end back, does nothing."""
+    desk.declared()
+    desk.visitor.sign_in()
+    desk.visitor.press("resume")
+    desk.deliver(*desk.records)
+    assert "cancel_at" not in desk.shop.row()
+
+
+@pytest.mark.parametrize("kind", list(DeclarationKind))
+def test_a_worker_that_is_cut_off_anywhere_loses_and_doubles_nothing(
+    desk: Desk, kind: DeclarationKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is cut off before or after any call of AWS, and started again, leaves one change, one mail and the
+    declaration's state."""
+    desk.declare(kind)
+    copies = desk.shop.copies()
+    n = 0
+    while True:
+        shop = copies()
+        monkeypatch.setattr(aws, "dynamodb", lambda shop=shop: shop.dynamodb)
+        for name in ("_deciding", "_declarations"):
+            getattr(worker, name).cache_clear()
+        desk.shop = shop
+        shop.cuts.calls.clear()
+        shop.cuts.at = n
+        try:
+            desk.deliver(*desk.records)
+        except Cut:
+            desk.deliver(*desk.records)
+        else:
+            break
+        changes = [each["what"] for each in shop.dynamodb.items("changes").values()]
+        assert changes == [{"cancellation": "ending", "withdrawal": "withdrawal_declared"}[kind]], n
+        assert desk.records[0]["state"] == {"cancellation": "effective", "withdrawal": "for_a_person"}[kind], n
+        assert len(desk.mail()) == 1
+        n += 1
+    assert n > 5
+
+
+def test_trouble_of_aws_is_tried_again_and_no_fault_holds_up_later_declarations(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If AWS falters, the run fails and Lambda starts another. A declaration that no run can decide waits for a person,
+    and the later declarations are looked at."""
+    desk.declare()
+    desk.shop.dynamodb.trouble.append(EndpointConnectionError(endpoint_url="https://dynamodb"))
+    with pytest.raises(EndpointConnectionError):
+        desk.deliver(*desk.records)
+    desk.declare(name="Second")
+    real = declarations.fitting
+
+    def fitting(declaration: Declaration, *rest: Any) -> Any:
+        if declaration.name == "Ann Lee":
+            raise TypeError("planted")
+        return real(declaration, *rest)
+
+    monkeypatch.setattr(declarations, "fitting", fitting)
+    desk.deliver(*desk.records)
+    assert [(each["state"], each.get("why")) for each in desk.records] == [
+        ("for_a_person", "unreadable"),
+        ("effective", None),
+    ]
+
+
+def test_only_the_open_declarations_are_listed_and_a_person_marks_them_done(desk: Desk) -> None:
+    """The list of open declarations has what waits for a person and what was not looked at yet. An item that somebody
+    wrote by hand is named, and holds nothing up."""
+    desk.declared()
+    desk.declared("withdrawal")
+    desk.declare(name="not looked at")
+    client: Any = desk.shop.dynamodb
+    table = Declarations(client, "declarations")
+    desk.shop.dynamodb.put("declarations", {"declaration": "by hand", "state": "new"})
+    desk.deliver({"declaration": "by hand"})
+    found = list(table.open())
+    assert [each for each in found if isinstance(each, str)] == ["by hand"]
+    waiting = {each.declaration.name: each for each in found if not isinstance(each, str)}
+    assert {name: each.state for name, each in waiting.items()} == {
+        "Ann Lee": DeclarationState.FOR_A_PERSON,
+        "not looked at": DeclarationState.NEW,
+    }
+    table.mark(waiting["Ann Lee"], DeclarationState.DONE)
+    assert [each.declaration.name for each in table.open() if not isinstance(each, str)] == ["not looked at"]
+
+
+def test_the_command_lists_the_open_declarations_and_marks_one_done(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`oncall declarations` shows the typed words, why each declaration waits and which subscription it fits, without a
+    control character; `declaration-done` closes one, and refuses a number that is not open."""
+    monkeypatch.setattr(boto3, "Session", lambda: Account(desk.shop))
+    desk.declared(way="extraordinary", reason="No \x1b[31mservice", wished="2026-02-10")
+    desk.declared("withdrawal", address="eve@else.example")
+    desk.declare(name="Not Yet")
+    first, second, third = (each["number"] for each in desk.records)
+    told = CliRunner().invoke(main, ["declarations"])
+    assert told.exit_code == 1
+    for said in (
+        f"{first}, cancellation, received 2026-01-31 12:00:01 UTC",
+        f"Ann Lee <{ANN}>, contract: sub_1",
+        "extraordinary, to end 2026-02-10, because: No [31mservice",
+        "a person decides about the important reason (fits sub_1)",
+        f"{second}, withdrawal",
+        "no subscription, or more than one, fits the mail address and the contract",
+        "Not Yet",
+        "not looked at yet",
+        "3 open declarations.",
+    ):
+        assert said in told.output, said
+    for number in (first, second, third):
+        assert CliRunner().invoke(main, ["declaration-done", number]).output == f"done: {number}\n"
+    assert "There is no open declaration" in CliRunner().invoke(main, ["declaration-done", first]).output
+    told = CliRunner().invoke(main, ["declarations"])
+    assert (told.output, told.exit_code) == ("0 open declarations.\n", 0)
+
+
+def test_without_the_index_on_addresses_a_declaration_must_name_the_id(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stack without the index takes a cancellation by the subscription's id, and leaves every other to a person."""
+    monkeypatch.setenv("MAIL_ADDRESS_INDEX", "absent")
+    assert desk.declared(contract="Pro")["why"] == "no_fit"
+    assert desk.declared(contract="sub_1")["state"] == "effective"
+
+
+def test_a_subscription_of_two_customers_waits_for_a_person(desk: Desk) -> None:
+    """Of an id that two customers have by mistake, nothing is ended by itself."""
+    desk.shop.subscribe(customer_id="cus_2", renewal_date="2026-02-28")
+    assert desk.declared()["why"] == "no_fit"
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_the_forms_speak_every_language(desk: Desk, tag: str) -> None:
+    """Each language has its own words on the form, and the answer names the number and the typed words."""
+    shown = desk.visitor.get("cancellation", Accept_Language=tag)
+    assert f'lang="{tag}"' in shown.html
+    done = desk.visitor.post("cancellation", shown.fields | FORM, Accept_Language=tag)
+    assert f'lang="{tag}"' in done.html
+    assert desk.records[-1]["number"] in done.text
+    assert "Ann Lee" in done.text
+
+
+def test_the_timeline_names_the_declaration(desk: Desk) -> None:
+    """The subscription's timeline says which declaration has ended the subscription, and which waits for a person."""
+    first, second = desk.declared(), desk.declared("withdrawal")
+    entries, _ = desk.shop.register.timeline(desk.shop.row(), desk.shop.zone)
+    told = [each.text for each in entries]
+    assert any(f"(declaration {first['number']})" in each and each.startswith("customer canceled") for each in told)
+    assert any(each.startswith("somebody sent a withdrawal") and second["number"] in each for each in told)
+
+
+def test_numbers_tell_their_moment() -> None:
+    """A number names its moment, and texts of another form name none."""
+    number = declaration_numbers.made("C", NOON, "abcdef0123")
+    assert declaration_numbers.declared_at(number) == NOON
+    assert declaration_numbers.number_of(f"cause/{number}") == number
+    for other in ("", "C20261331-120000-ABCDEF01", f"{number}0", "seti_1", f"X{number[1:]}"):
+        assert declaration_numbers.declared_at(other) is None
+        assert declaration_numbers.number_of(f"cause/{other}") is None
+    assert declaration_numbers.number_of(number) is None
