@@ -10,8 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from datetime import date, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from itertools import pairwise
@@ -29,7 +29,7 @@ from renewals.domain.payment import GatewayRefundState, PaymentState
 from renewals.domain.request import Asks
 from renewals.domain.subscription import is_live
 from renewals.gateway import access as gateway_access
-from renewals.gateway.card_setup import SessionState
+from renewals.gateway.card_setup import CardSession, SavedCard, SessionState
 from renewals.gateway.port import GatewayRefused, GatewayUnavailable
 from renewals.language import words
 from renewals.ledger.account_links import Power
@@ -60,8 +60,8 @@ class Writes(list[tuple[str, Item | None, Item | None]]):
     """Judges each write at its moment: a charge begins only as the subscription stands at that moment, and a change is
     confirmed only if the change is true at that moment.
 
-    wrong: what was wrong, in words. charged: the periods with the cards and amounts of their charges, as the ledger
-    began the charges.
+    wrong: what was wrong, in words. charged, amounts: the periods with the cards and with the amounts of their charges,
+    as the ledger began the charges. chosen: the cards, each with the second in which it was chosen.
     """
 
     def __init__(self, tables: FakeDynamoDB, today: Callable[[], date]) -> None:
@@ -70,11 +70,14 @@ class Writes(list[tuple[str, Item | None, Item | None]]):
         self.wrong: list[str] = []
         self.charged: set[tuple[str, str]] = set()
         self.amounts: set[tuple[str, int]] = set()
+        self.chosen: dict[str, datetime] = {}
 
     def append(self, write: tuple[str, Item | None, Item | None]) -> None:
         table, old, new = write
         if table == "renewals" and new is not None and new["status"] in ("claimed", "action_required"):
             self._judge_charge(old or {}, new)
+        if table == "subscriptions" and old is not None and new is not None:
+            self._judge_card(old["payment_method"], new["payment_method"])
         if table == "changes" and new is not None and new.get("confirmation", {}).get("state") == "sending":
             self._judge_confirmation(new)
 
@@ -98,6 +101,12 @@ class Writes(list[tuple[str, Item | None, Item | None]]):
             self.wrong.append(f"{named}the charge begins before the period")
         self.charged.add((period, new["payment_method"]))
         self.amounts.add((period, currencies.minor_units(new["amount"], new["currency"])))
+
+    def _judge_card(self, old: str, new: str) -> None:
+        if new != old and new not in self.chosen:
+            self.wrong.append(f"{new} is a card of somebody else")
+        elif new != old and old in self.chosen and self.chosen[new] < self.chosen[old]:
+            self.wrong.append(f"{new} replaces {old}, which was chosen later")
 
     def _judge_confirmation(self, change: Item) -> None:
         row = self.tables.items("subscriptions")["sub_1", "cus_1"]
@@ -202,6 +211,26 @@ def drawn(seed: int, steps: int) -> list[Step]:
     return [begins, *(Step(act, pick.randrange(1 << 30), trouble()) for act in acts)]
 
 
+@dataclass(frozen=True)
+class Ticket:
+    """What a session is good for: the power of its link, and the row's counter and address at the sign-in."""
+
+    power: Power
+    counter: Decimal
+    address: str
+    ends: datetime
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form of a page, with the session of its window and the text that the customer has read."""
+
+    path: str
+    session: str
+    fields: dict[str, str]
+    text: str
+
+
 class PageLife:
     """The life of one customer's subscription. The test counts from its own notes, the gateway and the tables."""
 
@@ -223,8 +252,10 @@ class PageLife:
             forget()
             self.open.callback(forget)
         self.runs = self.cards = self.posted = 0
-        self.links, self.sessions = list[str](), list[str]()
-        self.forms = list[tuple[str, str, dict[str, str]]]()  # path, session, fields
+        self.links = dict[str, Power]()
+        self.sessions = dict[str, Ticket]()
+        self.forms = list[Form]()
+        self.used = set[str]()  # the digests of the forms by which something was changed
         self.banks = list[str]()  # the bank's pages that were opened
         self.ways_back = list[str]()
 
@@ -265,6 +296,9 @@ class PageLife:
             catch_up=pick.choice(["latest", "each"]),
         )
         self.door.catch_up()  # the first night of the deployment
+        theirs = SavedCard("seti_foreign", "pm_stranger", NOON)
+        foreign = CardSession("cs_foreign", SessionState.COMPLETE, "cus_gw", {"subscription_id": "sub_2"}, theirs)
+        self.shop.gateway.sessions[foreign.id] = foreign
 
     # Time
 
@@ -389,11 +423,11 @@ class PageLife:
         """Send a form, new or old, once or twice, in its window or with the session of another window."""
         if not self.forms:
             return
-        path, session, fields = pick.choice(self.forms)
-        button = pick.choice([path, path, "new-card", "confirm", "mail-link", "sign-out-everywhere"])
-        session = pick.choice([session, session, *self.sessions])
+        form = pick.choice(self.forms)
+        button = pick.choice([form.path, form.path, "new-card", "confirm", "mail-link", "sign-out-everywhere"])
+        session = pick.choice([form.session, form.session, *self.sessions])
         for _ in range(pick.randint(1, 2)):
-            self._press("new-card" if button == "overview" else button, fields, session)
+            self._press("new-card" if button == "overview" else button, replace(form, session=session))
 
     def sign_out_everywhere(self, _pick: Random) -> None:
         self._press_on("overview", "sign-out-everywhere")
@@ -530,7 +564,11 @@ class PageLife:
         assert {item["status"] for item in paid.values()} <= {"done", "mail_unknown"}
         for item in items:
             mails = {name: mail["state"] for name, mail in item["mails"].items()}
-            assert set(mails.values()) <= {"sent", "unknown"}
+            # The mail of a refusal that was interrupted stays recorded as being sent if a further attempt, or the end
+            # of the subscription, makes the mail outdated before anybody looks again.
+            stands = item["status"] in ("declined", "action_required")
+            told = [name for name in mails if name.endswith(f"_{item['attempt']}") if stands or "receipt" in name]
+            assert {mails[name] for name in told} <= {"sent", "unknown"}
             assert "notice" not in item, "a customer is still owed a mail about a refusal"
             if "paid_at" in item:
                 assert any(name.startswith("receipt_") for name in mails)
@@ -639,7 +677,11 @@ class PageLife:
             yield
 
     def _get(self, path: str, session: str) -> Page | None:
-        return self._sent(lambda: self.visitor.get(path), session)
+        at, before = self.now, self.shop.row()
+        page = self._sent(lambda: self.visitor.get(path), session)
+        if path in ("overview", "cancel", "resume") and page is not None and page.status == 200:
+            self._expect_signed_in(session, at, before)
+        return page
 
     def _sent(self, send: Callable[[], Page], session: str) -> Page | None:
         """Send a request with a session, and return the page; None if the process has ended."""
@@ -651,50 +693,73 @@ class PageLife:
             return page
         return None
 
+    def _expect_signed_in(self, session: str, at: datetime, row: Item, power: Power = Power.SEE) -> None:
+        """Expect that a session, which was good for something, was good as time and row stood before. power: the least
+        power that was needed."""
+        ticket = self.sessions[session]
+        stood = row.get("account_links", Decimal(0)), row["customer_email"]
+        assert (ticket.counter, ticket.address) == stood, "a session that is closed was good for something"
+        assert at < ticket.ends, "a session that has ended was good for something"
+        assert power in (Power.SEE, ticket.power), "a session that can only look has changed something"
+
     def _sign_in(self, power: Power = Power.FULL, link: str = "") -> str:
         link = link or self.visitor.link(power, now=self.now)
-        self.links.append(link)
+        power = self.links.setdefault(link, power)
+        row = self.shop.row()
         page = self._sent(lambda: self.visitor.post("session", {"token": link}), "")
-        if page is not None and page.cookie:
-            self.sessions.append(page.cookie)
-            return page.cookie
-        return ""
+        if page is None or not page.cookie:
+            return ""
+        ends = self.now + timedelta(minutes=30)
+        self.sessions[page.cookie] = Ticket(power, row.get("account_links", Decimal(0)), row["customer_email"], ends)
+        return page.cookie
 
-    def _open(self, path: str, session: str) -> dict[str, str] | None:
+    def _open(self, path: str, session: str) -> Form | None:
         """Open a page, and keep its form, which may be sent now, later or never."""
         page = self._get(path, session)
         if page is None or page.status != 200 or "form" not in page.fields:
             return None
-        self.forms.append((path, session, page.fields))
-        return page.fields
+        self.forms.append(Form(path, session, page.fields, page.text))
+        return self.forms[-1]
 
     def _fresh(self, path: str) -> Page:
-        session = self._sign_in()
-        page = self._get(path, session)
+        page = self._get(path, self._sign_in())
         assert page is not None
         assert page.status == 200
         return page
 
     def _press_on(self, path: str, button: str = "") -> Page | None:
         """Sign in, open a page, and press its button."""
-        session = self._sign_in()
-        fields = self._open(path, session)
-        return None if fields is None else self._press(button or path, fields, session)
+        form = self._open(path, self._sign_in())
+        return None if form is None else self._press(button or path, form)
 
-    def _press(self, path: str, fields: dict[str, str], session: str) -> Page | None:
-        page = self._sent(lambda: self.visitor.post(path, fields), session)
-        if page is not None and page.status == 303 and path == "confirm":
+    def _press(self, path: str, form: Form) -> Page | None:
+        at, before, known = self.now, self.shop.row(), len(self._changes())
+        page = self._sent(lambda: self.visitor.post(path, form.fields), form.session)
+        if page is None or page.status != 303:
+            return page
+        self._expect_signed_in(form.session, at, before, Power.SEE if path == "mail-link" else Power.FULL)
+        if path == "confirm":
             self.banks.append(page.header("Location"))
-        if page is not None and page.status == 303 and path in ("cancel", "resume"):
-            self._expect_done(path)
+        if path in ("cancel", "resume"):
+            assert form.fields["expected"] not in self.used, "a form has changed something twice"
+            self.used.add(form.fields["expected"])
+            made = [change for change in self._changes()[known:] if change["by"] == "customer"]
+            self._expect_as_said(path, form, made[-1], before)
         return page
 
-    def _expect_done(self, path: str) -> None:
-        """After the answer to a change, the change stands in the row, unless somebody else acts in the same moment."""
-        [latest] = sorted(self._changes(), key=lambda change: str(change["at"]))[-1:]
-        if latest["by"] == "customer":
-            row = self.shop.row()
-            assert path == "resume" or row["status"] == "canceled" or "cancel_at" in row
+    def _expect_as_said(self, path: str, form: Form, made: Item, before: Item) -> None:
+        """Expect that a change does what its page had said."""
+        ends = made["details"].get("cancel_at", [None, None])[1]
+        if path == "cancel":
+            day = (
+                "today"
+                if ends is None or ends <= made["at"][:10]
+                else f"on {words('en').day(date.fromisoformat(ends))}"
+            )
+            assert f"our subscription ends {day}" in form.text
+        elif "We charge" in form.text and made["what"] == ChangeKind.RESUMED:
+            price = words("en").price(before["amount"], before["currency"]).strip("\u2066\u2069")
+            assert f"We charge {price} " in form.text
 
     def _save_cards(self) -> None:
         """Save a card at every open page of the gateway."""
@@ -704,15 +769,18 @@ class PageLife:
                 self.ways_back.append(gateway.give_card(known, self._new_card()))
 
     def _new_card(self) -> str:
+        """Return the id of a card that the customer chooses now."""
         self.cards += 1
-        return f"pm_{('new', '3ds', 'declined', '3ds')[self.cards % 4]}_{self.cards}"
+        card = f"pm_{('new', '3ds', 'declined', '3ds')[self.cards % 4]}_{self.cards}"
+        self.writes.chosen[card] = self.now.replace(microsecond=0)
+        return card
 
     def _come_back(self, page: str, pick: Random) -> None:
         """Come back from the latest page of the gateway, with a cookie or without, once or twice."""
         backs = [each for each in self.ways_back if each.startswith(f"{BACK}{page}/")]
         if backs:
             for _ in range(pick.randint(1, 2)):
-                self._get(backs[-1].removeprefix(BACK), pick.choice(["", *self.sessions[-1:]]))
+                self._get(backs[-1].removeprefix(BACK), pick.choice(["", *[*self.sessions][-1:]]))
 
     def _ask_api(self, method: str, path: str, body: Item | None = None) -> None:
         headers: Item = {"If_Match": "*"} if method == "PATCH" else {}

@@ -52,7 +52,7 @@ def test_a_session_does_not_outlast_its_link(visitor: Visitor) -> None:
     assert visitor.get("overview").status == 404
 
 
-def _broken_links(visitor: Visitor, shop: World) -> Iterator[tuple[str, str]]:
+def broken_links(visitor: Visitor, shop: World) -> Iterator[tuple[str, str]]:
     good = visitor.link()
     words, _, mac = good.partition(".")
     yield "forged", f"{words}.{'A' * len(mac)}"
@@ -89,7 +89,7 @@ def test_every_wrong_link_gets_one_answer_after_the_same_work(
         return real_token(*of)
 
     monkeypatch.setattr(shop.dynamodb, "query", query)
-    links = dict(_broken_links(visitor, shop))
+    links = dict(broken_links(visitor, shop))
     monkeypatch.setattr(account_links, "token", proof)
     answers = {}
     for name, token in links.items():
