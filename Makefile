@@ -22,7 +22,7 @@ ENVIRONMENTS := .venv .envs/emulator .envs/lambda
 # Two processes of pytest, since two cores are the least that a machine has.
 UNIT := $(PYTHON) -m tests.unit
 # A process for each of the stacks that the tests share: half of their time they wait.
-INTEGRATION := $(PYTHON) -m pytest tests/integration --numprocesses 3 --dist loadgroup -p no:anyio
+INTEGRATION := $(PYTHON) -m tests.integration
 LOCKS := requirements-dev.in $(wildcard local/*.in layers/*/requirements.in)
 
 .PHONY: help environments demo simulate test unit integration proof check coverage bench up down redrive charging lock clean

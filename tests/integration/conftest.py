@@ -9,9 +9,6 @@ from pathlib import Path
 
 import pytest
 from _pytest.nodeid import coerce_node_id
-from schemathesis.pytest.plugin import SchemathesisFunction
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
 
 from local.stack import Stack
 
@@ -19,7 +16,7 @@ pytest.register_assert_rewrite("tests.integration.shop", "tests.integration.cust
 
 from tests.integration.cloud import Cloud  # noqa: E402
 from tests.integration.shop import Shop  # noqa: E402  (pytest must rewrite its assertions before the import)
-from tests.integration.stacks import SHARES, deployed, end_stacks_of  # noqa: E402
+from tests.integration.stacks import RUN, SHARES, deployed, end_stacks_of, is_of_others, shares_of  # noqa: E402
 
 HERE = Path(__file__).parent
 PLACES = {
@@ -29,32 +26,36 @@ PLACES = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests into the order of their shares, and give every test an id of its own: xdist runs only the first of
-    two tests with equal ids.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--share", choices=[*SHARES], help="run only the tests of this share of tests/integration/stacks.py"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import only the files of the asked share."""
+    share = config.getoption("share", None)
+    here = collection_path.parent == HERE
+    return True if share and here and is_of_others(collection_path.name, share) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the tests into the order of their shares, leave out the tests of other shares than the asked share, and give
+    every test an id of its own, by which a report names the test.
 
     Under pytest 9.2 schemathesis gives the tests of all paths an equal id, and different names.
     """
     here = [item for item in items if item.path.parent == HERE]
     for item in here:
-        if isinstance(item, SchemathesisFunction) and item.parent:
+        if type(item).__name__ == "SchemathesisFunction" and item.parent:
             item._id = coerce_node_id(f"{item.parent.nodeid}::{item.name}")
     twice = [name for name, count in Counter(item.nodeid for item in here).items() if count > 1]
     if twice:
-        raise pytest.UsageError(f"several tests have the same id, and only one of them would run: {', '.join(twice)}")
+        raise pytest.UsageError(f"several tests have the same id: {', '.join(twice)}")
+    if share := config.getoption("share", None):
+        here = [item for item in here if share_of(item.nodeid) == share]
     here.sort(key=lambda item: PLACES[share_of(item.nodeid), item.path.name])
     items[:] = [item for item in items if item.path.parent != HERE] + here
-
-
-class OneProcessForEachShare(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """A scheduler by shares: xdist's own --dist loadgroup, version 3.8.0, finds no groups under pytest 9.2."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return share_of(nodeid) if "/integration/" in nodeid else nodeid
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
-    return OneProcessForEachShare(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
 def share_of(test: str) -> str:
@@ -63,7 +64,7 @@ def share_of(test: str) -> str:
     Raises UsageError where the file is in no share, or in several.
     """
     file = test.partition("::")[0].rpartition("/")[2]
-    found = [name for name, share in SHARES.items() if file in share.files]
+    found = shares_of(file)
     named = [name for name in found if test.endswith(f"[{name}]")] or found
     if len(named) != 1:
         raise pytest.UsageError(f"{test} is in {len(named)} shares of tests/integration/stacks.py, and not in one")
@@ -71,8 +72,8 @@ def share_of(test: str) -> str:
 
 
 def pytest_sessionfinish() -> None:
-    """End the stacks that a test process has left running, as an interrupted process may do."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    """End the stacks that this process has left running, as an interrupted process may do."""
+    if RUN not in os.environ:
         end_stacks_of(os.getpid())
 
 

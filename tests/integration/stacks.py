@@ -14,6 +14,8 @@ from local.stack import ROOT, Stack, free_port
 from local.time_passes import TimePasses
 
 _STARTED_BY = "started-by-tests-of"
+RUN = "INTEGRATION_RUN"
+"""The environment variable with the process that started a run of several processes, and ends all their stacks."""
 SCALE_OF_WAITS = 0.05
 """The scale of a workflow's pauses before its retries; unit tests assert the unscaled lengths."""
 
@@ -91,13 +93,24 @@ SHARES = {
 }
 
 
+def shares_of(file: str) -> list[str]:
+    """Return the names of the shares in which a test file runs."""
+    return [name for name, share in SHARES.items() if file in share.files]
+
+
+def is_of_others(file: str, share: str) -> bool:
+    """Tell whether a file belongs to other shares alone. A file without any share belongs to none, so that each share
+    collects and refuses the file."""
+    return bool(shares_of(file)) and share not in shares_of(file)
+
+
 @contextmanager
 def deployed(share: Share, session: pytest.Session) -> Iterator[Stack]:
     """Deploy the share's stack with IAM enforced; after a failed test the stack's folder stays, for the logs and
     mails."""
     stack, failed_before = Stack(free_port(), Environment=share.environment), session.testsfailed
     with stack:
-        (stack.folder / _STARTED_BY).write_text(str(_first_process()))
+        (stack.folder / _STARTED_BY).write_text(os.environ.get(RUN, str(os.getpid())))
         TimePasses(stack.endpoint_url).scale_waits_of_workflows(SCALE_OF_WAITS)
         if not share.scheduled:
             _disable_schedules(stack)
@@ -107,15 +120,11 @@ def deployed(share: Share, session: pytest.Session) -> Iterator[Stack]:
 
 
 def end_stacks_of(process: int) -> None:
-    """End the stacks left running by the tests of this process or of its child processes."""
+    """End the stacks left running by the tests of a process, or of a run of several processes."""
     for note in (ROOT / ".local").glob(f"[0-9]*/{_STARTED_BY}"):
         stack = Stack(int(note.parent.name))
         if note.read_text() == str(process):
             stack.stop()
-
-
-def _first_process() -> int:
-    return os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
 
 
 def _disable_schedules(stack: Stack) -> None:

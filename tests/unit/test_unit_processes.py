@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from tests.integration import __main__ as integration
+from tests.integration.stacks import SHARES, is_of_others
 from tests.unit.__main__ import FOLDER, OF_THE_FIRST, commands, run, shares
 
 
@@ -52,6 +54,19 @@ def test_the_unit_tests_give_way_to_the_integration_tests() -> None:
     assert [["nice", "-n", "10", *each] for each in alone] == [first, second]
     assert beside == ["pytest", "tests/integration"]
     assert run([["nice", "-n", "10", *_printing("1 passed in 0.01s")], _printing("1 failed in 0.01s", 1)]) == 1
+
+
+def test_each_stack_has_a_process_of_its_own() -> None:
+    """Each share of the integration tests has a process, to which further arguments are passed on. A process leaves out
+    the files of other shares, keeps a file of several shares, and also collects, to refuse it, a file without a
+    share."""
+    started = integration.commands(["-k", "words"])
+    assert [each[each.index("--share") + 1] for each in started] == [*SHARES]
+    assert all(each[-2:] == ["-k", "words"] for each in started)
+    for name, share in SHARES.items():
+        assert not any(is_of_others(file, name) for file in (*share.files, "test_of_no_share.py"))
+    assert is_of_others("test_audit.py", "after the alarms")
+    assert not is_of_others("test_logs.py", "after the alarms")
 
 
 def test_processes_can_begin_one_after_the_other(capfd: pytest.CaptureFixture[str]) -> None:
