@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from renewals.domain.addresses import spellings
+from renewals.domain.addresses import BadAddress, deliverable, spellings
 from renewals.ledger import address_search
 from tests.fakes import World
 
@@ -76,6 +78,20 @@ def test_the_spellings_of_an_address_are_few() -> None:
         made = spellings(typed)
         assert len(set(made)) == len(made) <= 12
         assert made[0] == typed
+
+
+@given(typed=st.text(st.characters(), max_size=80) | st.emails())
+def test_no_text_breaks_the_search(typed: str) -> None:
+    """Every text has at most twelve spellings, each of which SES delivers to, and a text that is an address in small
+    letters has itself among them."""
+    made = spellings(typed)
+    assert len(set(made)) == len(made) <= 12
+    assert [deliverable(each) for each in made if each.isascii()] == [each for each in made if each.isascii()]
+    try:
+        plain = deliverable(typed)
+    except BadAddress:
+        return
+    assert plain in made or not typed.isascii()
 
 
 def test_every_subscription_of_the_address_is_found_and_no_other(shop: World) -> None:

@@ -206,7 +206,7 @@ texts = st.text(st.characters(), max_size=40)
 bodies = st.one_of(
     st.none(),
     texts,
-    st.dictionaries(st.sampled_from(["token", "form", "expected", "x"]), texts, max_size=4).map(
+    st.dictionaries(st.sampled_from(["token", "form", "expected", "address", "x"]), texts, max_size=4).map(
         lambda form: "&".join(f"{name}={value}" for name, value in form.items())
     ),
     st.binary(max_size=60).map(lambda data: b64encode(data).decode()),
@@ -218,7 +218,18 @@ bodies = st.one_of(
     method=st.sampled_from(["GET", "POST", "HEAD", "PUT"]),
     path=st.one_of(
         st.sampled_from(
-            ["link/", "session", "overview", "cancel", "resume", "sign-out", "sign-out-everywhere", "closed", ""]
+            [
+                "link/",
+                "session",
+                "overview",
+                "cancel",
+                "resume",
+                "sign-out",
+                "sign-out-everywhere",
+                "closed",
+                "",
+                "ask-for-link",
+            ]
         ),
         texts,
     ),
