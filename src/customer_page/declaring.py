@@ -18,6 +18,7 @@ from customer_page.request import Refused, home
 from customer_page.visits import keys
 from renewals.domain import declarations
 from renewals.domain.declarations import Declaration, DeclarationKind, Fault, Recorded, Way
+from renewals.language import marks
 from renewals.ledger import source_limits
 from renewals.ledger.declarations import Declarations
 from renewals.runtime import aws, clock, telemetry
@@ -124,19 +125,20 @@ def _facts(record: Recorded, words: Words, moment: Moment) -> list[tuple[str, st
     at = record.declared_at.astimezone(moment.zone)
     offset = f"{at:%:z}".removesuffix(":00")
     received = words.say("notices.moment", day=words.day(at.date()), time=f"{at:%H:%M:%S}", offset=offset)
-    return [(words.say("forms.number"), record.number), (words.say("forms.received"), received)]
+    return [(words.say("forms.number"), marks.isolated(record.number)), (words.say("forms.received"), received)]
 
 
 def _content(declaration: Declaration, words: Words) -> list[tuple[str, str]]:
+    """Return what was declared. Typed words have a direction of their own, whatever the direction of the page."""
     facts = [
-        ("forms.name", declaration.name),
-        ("forms.contract", declaration.contract),
-        ("forms.address", declaration.address),
+        ("forms.name", marks.isolated(declaration.name)),
+        ("forms.contract", marks.isolated(declaration.contract)),
+        ("forms.address", marks.isolated(declaration.address)),
     ]
     if declaration.way is not None:
         facts.append(("forms.way", words.say(f"forms.way_{declaration.way}")))
         if declaration.way is Way.EXTRAORDINARY:
-            facts.append(("forms.reason", declaration.reason))
+            facts.append(("forms.reason", marks.isolated(declaration.reason)))
         facts.append(
             ("forms.wished", words.day(declaration.wished) if declaration.wished else words.say("forms.earliest"))
         )

@@ -603,8 +603,11 @@ def test_the_forms_speak_every_language(desk: Desk, tag: str) -> None:
     assert f'lang="{tag}"' in shown.html
     done = desk.visitor.post("cancellation", shown.fields | FORM, Accept_Language=tag)
     assert f'lang="{tag}"' in done.html
-    assert desk.records[-1]["number"] in done.text
-    assert "Ann Lee" in done.text
+    number = desk.records[-1]["number"]
+    assert f"<bdi>{number}</bdi>" in done.html
+    assert "<bdi>Ann Lee</bdi>" in done.html
+    [saved] = re.findall(r'href="data:text/plain;charset=utf-8,([^"]*)"', done.html)
+    assert number in unquote(saved)
 
 
 def test_the_timeline_names_the_declaration(desk: Desk) -> None:
