@@ -5,9 +5,10 @@ of AWS/ApiGateway. Every LOOK seconds, the emulator publishes the number of wait
 of the oldest message, hidden or not.
 
 An alarm's state follows from the alarm's own definition, with math, dimensions and missing data: see `local.alarms`.
-The emulator evaluates an alarm at every new value of the alarm's metrics that may change the alarm's state, and every
-LOOK seconds, because the passing of time changes alarms too. The clock of metrics and alarms can be moved on: see
-`local.time_passes`.
+The emulator evaluates an alarm within a moment after a new value of the alarm's metrics that may change the alarm's
+state, before every answer of CloudWatch, and every LOOK seconds, because the passing of time changes alarms too. A
+storm of values therefore costs a few evaluations a second, and delays no request. The clock of metrics and alarms can
+be moved on: see `local.time_passes`.
 """
 
 import json
@@ -23,6 +24,10 @@ from local.emulator.patching import replace
 
 LOOK = 10
 """Seconds between two evaluations of all alarms. CloudWatch evaluates every minute."""
+
+_MOMENT = 0.25
+"""Seconds between two evaluations of the alarms whose metrics have new values. Every value after an evaluation waits at
+most so long for the next evaluation."""
 
 _MOST_RECEIVED = 3
 """A message that was received more often no longer counts for the age of the oldest message:
@@ -53,30 +58,76 @@ def apply() -> None:
 """,
         },
     )
-    record, log = cloudwatch.record_metric, lambda_svc._emit_lambda_logs
+    record, log, evict = cloudwatch.record_metric, lambda_svc._emit_lambda_logs, cloudwatch._evict_old_metrics
 
-    def record_and_look(namespace: str, name: str, value: float, unit: str, dimensions: dict[str, str]) -> None:
+    def record_and_tell(namespace: str, name: str, value: float, unit: str, dimensions: dict[str, str]) -> None:
         record(namespace, name, value, unit, dimensions)
-        metric = namespace, name, frozenset(dimensions.items())
-        for alarm in list(cloudwatch._alarms.values()):
-            if metric in _metrics_of(alarm) and (value or not alarms.stays_quiet_at_zero(alarm)):
-                _look_at(alarm)
+        news.tell((namespace, name, frozenset(dimensions.items())), value)
+
+    def look_and_evict() -> None:
+        """Evaluate the alarms with new values. CloudWatch calls this function first at every request."""
+        news.look()
+        evict()
 
     def log_and_publish(function: Any, request_id: str, text: str, *more: Any, **named: Any) -> None:
         log(function, request_id, text, *more, **named)
         for metric in _embedded_metrics(text):
-            record_and_look(*metric)
+            record_and_tell(*metric)
 
     cloudwatch.time = clock
     cloudwatch._evaluate_alarm = _look_at
-    cloudwatch.record_metric = record_and_look
+    cloudwatch.record_metric = record_and_tell
+    cloudwatch._evict_old_metrics = look_and_evict
     lambda_svc._emit_lambda_logs = log_and_publish
     _publish_calls()
     threading.Thread(target=_look_now_and_then, daemon=True).start()
+    threading.Thread(target=news.look_at_moments, daemon=True).start()
 
 
 clock = Clock()
 _one_look_at_a_time = threading.RLock()
+
+
+class News:
+    """The metrics that have new values since the last evaluation of the alarms."""
+
+    def __init__(self) -> None:
+        self._metrics: dict[alarms.Metric, bool] = {}  # whether a new value is not zero
+        self._lock = threading.Lock()
+        self._arrived = threading.Event()
+
+    def tell(self, metric: alarms.Metric, value: float) -> None:
+        with self._lock:
+            self._metrics[metric] = bool(value) or self._metrics.get(metric, False)
+        self._arrived.set()
+
+    def look(self) -> None:
+        """Evaluate the alarms whose state may have changed by new values. After the return, no value from before the
+        call is left.
+        """
+        from ministack.services import cloudwatch
+
+        with _one_look_at_a_time:
+            with self._lock:
+                fresh, self._metrics = self._metrics, {}
+            try:
+                for alarm in list(cloudwatch._alarms.values()):
+                    values = [fresh[metric] for metric in _metrics_of(alarm) if metric in fresh]
+                    if any(values) or (values and not alarms.stays_quiet_at_zero(alarm)):
+                        _look_at(alarm)
+            except RuntimeError:  # the collections changed during the loop
+                for metric, value in fresh.items():
+                    self.tell(metric, value)
+
+    def look_at_moments(self) -> None:
+        while True:
+            self._arrived.wait()
+            self._arrived.clear()
+            self.look()
+            time.sleep(_MOMENT)
+
+
+news = News()
 _known: dict[int, tuple[dict[str, Any], frozenset[alarms.Metric]]] = {}
 """Maps an alarm object's id in this process to the alarm and its metrics. A redefined alarm is a new object."""
 

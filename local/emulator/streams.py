@@ -60,9 +60,11 @@ def apply() -> None:
     from ministack.services import lambda_svc
 
     def wake_readers() -> bool:
-        """Wake the readers of all mappings. Start readers of new mappings, and end readers of deleted mappings.
+        """Wake the readers of the mappings with unread records. Start readers of new mappings, and end readers of
+        deleted mappings.
 
-        MiniStack's own loop calls this function after a write to a table, and at least once a second.
+        MiniStack's own loop calls this function after a write to a table and after each change of a queue, and at least
+        once a second. A reader looks for records once a second by itself.
         """
         there = {mapping["UUID"] for *_, mapping in lambda_svc._iter_all_esms()}
         for gone in _readers.keys() - there:
@@ -71,8 +73,10 @@ def apply() -> None:
             if ":dynamodb:" in mapping.get("EventSourceArn", ""):
                 if mapping["UUID"] not in _readers:
                     _readers[mapping["UUID"]] = _Reader(account, region, mapping)
+                    _readers[mapping["UUID"]].woken.set()
                     _readers[mapping["UUID"]].start()
-                _readers[mapping["UUID"]].woken.set()
+                if _readers[mapping["UUID"]].unread():
+                    _readers[mapping["UUID"]].woken.set()
         return False  # the readers deliver the records; after True, MiniStack's loop would call again without a pause
 
     lambda_svc._poll_dynamodb_streams = wake_readers
