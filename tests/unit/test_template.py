@@ -1151,6 +1151,20 @@ def test_executions_are_reserved_for_the_publisher_on_demand() -> None:
     assert properties("EventPublisher")["ReservedConcurrentExecutions"] == "<AWS::NoValue>"
 
 
+@pytest.mark.parametrize("function", ["CustomerPage", "GatewayEvents", "EventPublisher"])
+def test_a_flood_of_a_function_with_a_reservation_leaves_payments_their_executions(
+    function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its parameter set, a function that strangers reach, or that a storm of writes drives, runs so many
+    executions at most: the others stay for payments, and no function of a payment is bounded."""
+    monkeypatch.setitem(GIVEN, f"{function}Concurrency", "7")
+    made: dict[str, Json] = resolve(transformed(PSEUDO["AWS::Region"], dict(GIVEN))["Resources"])
+    reserved = {name: each["Properties"].get("ReservedConcurrentExecutions", "<AWS::NoValue>") for name, each in
+                made.items() if each["Type"] == "AWS::Lambda::Function"}  # fmt: skip
+    assert {name for name, number in reserved.items() if number != "<AWS::NoValue>"} == {function}
+    assert reserved[function] == "7"
+
+
 def test_a_batch_of_events_is_posted_within_the_deliverers_time() -> None:
     """Each event of a batch may take the whole time for a request, and the function still ends in time: a function that
     is ended would post the events of the batch again."""
