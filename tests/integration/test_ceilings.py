@@ -14,6 +14,7 @@ INSTRUCTIONS = {
     "webhook_handler": 900,
     "gateway_events": 950,
     "customer_page": 1100,
+    "declaration_worker": 1020,
     "gateway_worker": 1080,
     "gateway_catch_up": 1080,
     "event_publisher": 950,
