@@ -123,7 +123,7 @@ def declared_page(record: Recorded, pages: Pages, moment: Moment) -> PageAnswer:
 
 def _facts(record: Recorded, words: Words, moment: Moment) -> list[tuple[str, str]]:
     at = record.declared_at.astimezone(moment.zone)
-    offset = f"{at:%:z}".removesuffix(":00")
+    offset = f"UTC{at:%:z}".removesuffix(":00")
     received = words.say("notices.moment", day=words.day(at.date()), time=f"{at:%H:%M:%S}", offset=offset)
     return [(words.say("forms.number"), marks.isolated(record.number)), (words.say("forms.received"), received)]
 

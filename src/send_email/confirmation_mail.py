@@ -277,7 +277,7 @@ class _Writing:
 
         at = declared_at(self._number or "") or self.confirmation.change.at
         at = at.astimezone(self.ahead.zone)
-        offset = f"{at:%:z}".removesuffix(":00")
+        offset = f"UTC{at:%:z}".removesuffix(":00")
         return self._said("notices.moment", day=self.say.day(at.date()), time=f"{at:%H:%M}", offset=offset)
 
 

@@ -74,7 +74,7 @@ def test_no_amount_breaks_or_turns_around(tag: str) -> None:
 
 def test_ids_keep_their_order_in_arabic() -> None:
     """In HTML from right to left, each value beside a label, and the seller's name, have a direction of their own: the
-    parts of a receipt number such as 20260131-RMP6-B7AQ-NAX3 stay in their order."""
+    parts of a receipt number such as 20260131-RMP6-B7AQ-NAX3, and of UTC+00, stay in their order."""
     for name in MAILS:
         html = html_of("ar", name)
         values = re.findall(r'<tr class="fact">.*?</td><td[^>]*>(.*?)</td>', html)
@@ -82,6 +82,7 @@ def test_ids_keep_their_order_in_arabic() -> None:
         assert [each for each in values if not re.fullmatch("<bdi.*</bdi>", each)] == [], name
         assert "<bdi>Example Ltd</bdi>" in html
     assert "<bdi>20260131-RMP6-B7AQ-NAX3</bdi>" in html_of("ar", "receipt")
+    assert "(<bdi>UTC+00</bdi>)" in html_of("ar", "cancellation")
 
 
 @pytest.mark.parametrize("tag", [tag for tag in LANGUAGES if tag != ENGLISH])
