@@ -412,8 +412,9 @@ class PageLife:
             self._get(address.removeprefix(BACK), pick.choice(["", *self.sessions]))
 
     def open_a_link(self, pick: Random) -> None:
-        """Open a link of a mail, perhaps of an old mail to an earlier address."""
-        self._sign_in(pick.choice([Power.FULL, Power.SEE]), pick.choice(["", *self.links]))
+        """Open a link of a mail, perhaps of an old mail to an earlier address, and leave the overview open."""
+        link = pick.choice(["", "", *self.links])
+        self._open("overview", self._sign_in(pick.choice([Power.FULL, Power.SEE]), link))
 
     def open_a_page(self, pick: Random) -> None:
         """Open a page in a window, and leave the page open."""
@@ -423,7 +424,7 @@ class PageLife:
         """Send a form, new or old, once or twice, in its window or with the session of another window."""
         if not self.forms:
             return
-        form = pick.choice(self.forms)
+        form = pick.choice([*self.forms, *self.forms[-3:] * 3])
         button = pick.choice([form.path, form.path, "new-card", "confirm", "mail-link", "sign-out-everywhere"])
         session = pick.choice([form.session, form.session, *self.sessions])
         for _ in range(pick.randint(1, 2)):
