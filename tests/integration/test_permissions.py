@@ -1009,7 +1009,6 @@ PROBES: dict[Grant, Probe] = {
     Grant("CustomerPageRole", "dynamodb:Query", "table/<Changes>"): page_resume,
     Grant("CustomerPageRole", "sqs:SendMessage", "<RenewalQueue>"): page_hands_over,
     Grant("CustomerPageRole", "dynamodb:PutItem", "table/<Declarations>"): page_declares,
-    Grant("CustomerPageRole", "dynamodb:UpdateItem", "table/<Counters>"): page_declares,
     Grant("DeclarationWorkerRole", "dynamodb:GetItem", "table/<Declarations>"): declaration,
     Grant("DeclarationWorkerRole", "dynamodb:UpdateItem", "table/<Declarations>"): declaration,
     Grant("DeclarationWorkerRole", "dynamodb:Query", "table/<Subscriptions>"): declaration,
