@@ -7,7 +7,7 @@ Nobody has shown that a typed address is their own. The function therefore recor
 else: the stream of the records leads to the mail, which goes to the address on file. Nothing is charged, renewed or
 changed, and the log names no address.
 
-Decisions: D402, D403 (DECISIONS.md).
+Decisions: D297, D298 (DECISIONS.md).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ The form begins no session and acts on no subscription. A hostile page that sent
 mail to the customer, within the limits of the address, as anybody may by typing the address. The form is nevertheless
 refused from other pages, so that nobody uses up the limits of visitors' sources.
 
-Decisions: D402, D403 (DECISIONS.md).
+Decisions: D297, D298 (DECISIONS.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The numbers of declarations, such as C20260131-121500-4F7A2C91: C for a cancellation or W for a withdrawal, the
 second of the declaration in UTC, and a part of the declaration's key. Pure.
 
-Decision: D411 (DECISIONS.md).
+Decision: D302 (DECISIONS.md).
 """
 
 import re

@@ -5,7 +5,7 @@ that Directive (EU) 2023/2673 asks for (Article 11a of Directive 2011/83/EU, § 
 in anybody's name: a declaration is recorded whoever sends the form, and what follows from a declaration is decided
 later (declaration_worker).
 
-Decisions: D410 to D414 (DECISIONS.md).
+Decisions: D301 to D305 (DECISIONS.md).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ renewals.domain.payment.GatewayCard, so that the gateway need not be asked about
 A customer may decline some reminders (may_be_declined): no rule of a law or a card network asks for them. The row's
 attribute `reminders` then says "required".
 
-Decisions: D101, D104, D257, D421 (DECISIONS.md).
+Decisions: D101, D104, D257, D299 (DECISIONS.md).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ what is found may go to the address on file alone, and must change no answer to 
 The index holds the address as the row holds it, so that the index covers each row, whoever has written the row. An
 address on file with capitals is found by the same spelling, and by the spellings of `addresses.spellings`.
 
-Decision: D400 (DECISIONS.md).
+Decision: D289 (DECISIONS.md).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ the client, and is not read.
 If the count fails, the error passes through, and the caller must not act: whoever could disturb the counter would
 otherwise be rid of the limit.
 
-Decision: D401 (DECISIONS.md).
+Decision: D290 (DECISIONS.md).
 """
 
 from __future__ import annotations
