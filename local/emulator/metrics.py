@@ -12,6 +12,7 @@ be moved on: see `local.time_passes`.
 """
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -123,7 +124,10 @@ class News:
         while True:
             self._arrived.wait()
             self._arrived.clear()
-            self.look()
+            try:
+                self.look()
+            except Exception:  # an alarm that cannot be evaluated stops no other alarm
+                logging.getLogger(__name__).exception("the alarms were not evaluated")
             time.sleep(_MOMENT)
 
 

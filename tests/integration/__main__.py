@@ -10,7 +10,7 @@ from tests.integration.stacks import RUN, SHARES, Share, end_stacks_of
 from tests.unit.__main__ import run
 
 _FOLDER = Path(__file__).parent
-_COMMAND = [sys.executable, "-m", "pytest", str(_FOLDER), "-p", "no:xdist", "-p", "no:anyio"]
+_COMMAND = [sys.executable, "-m", "pytest", "-rs", str(_FOLDER), "-p", "no:xdist", "-p", "no:anyio"]
 
 
 def commands(more: Sequence[str]) -> list[list[str]]:

@@ -78,7 +78,7 @@ def _run(command: Sequence[str], after: float) -> tuple[int, str]:
 
 def commands(beside: Sequence[str]) -> list[list[str]]:
     """Return the command that runs at the same time, if there is such a command, and the commands of the unit tests."""
-    unit = [[sys.executable, "-m", "pytest", *PLUGINS, *files] for files in shares()]
+    unit = [[sys.executable, "-m", "pytest", "-rs", *PLUGINS, *files] for files in shares()]
     return [list(beside), *(["nice", "-n", "10", *each] for each in unit)] if beside else unit
 
 
