@@ -1,10 +1,9 @@
 """The rules about declarations: which cancellation takes effect by itself, and which declaration waits for a person.
 
 Anybody who knows an address can send a declaration. A cancellation therefore takes effect by itself only if the
-customer is told by mail at the address on file, and
-
-- either the customer can take the end back on the customer page: the subscription is active, and ends with its period,
-- or the declaration names the subscription's id, which stands in the customer's mails alone.
+customer is told by mail at the address on file, and can take the end back on the customer page: the subscription is
+active, and three whole days lie between today and the end of the period. A declaration that names the subscription's id
+proves no more: receipts and links show the id, too.
 
 A customer who takes an end back is safe from further declarations for 30 days: each waits for a person.
 """
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from renewals.domain import declarations, mail_faults, transitions
 from renewals.domain.changes import CUSTOMER, SOMEBODY, Change, ChangeKind
 from renewals.domain.declaration_numbers import number_of
-from renewals.domain.declarations import DeclarationKind, DeclarationState, Doubt, Fit, Recorded, Way
+from renewals.domain.declarations import DeclarationKind, DeclarationState, Doubt, Recorded, Way
 from renewals.domain.errors import BadRow, Collision, Overtaken, repeat_while_outdated
 from renewals.domain.item_values import text
 from renewals.domain.mail_faults import FaultKind
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
 _LOOKS = 4
 _SAFE = timedelta(days=30)
+_TO_TAKE_BACK = timedelta(days=3)
 _OVER = (Standing.CANCELED, Standing.ENDED)
 _ENDS = (ChangeKind.CANCELED, ChangeKind.ENDING)
 _RECEIVED = {
@@ -81,20 +81,20 @@ class Deciding:
         return repeat_while_outdated(lambda: self._looked_at(record), tries=_LOOKS, otherwise=busy)
 
     def _looked_at(self, record: Recorded) -> Decision:
-        fit = declarations.fitting(record.declaration, self._candidates(record), self._is_over)
-        if fit is None:
+        row = declarations.fitting(record.declaration, self._candidates(record), self._is_over)
+        if row is None:
             return Decision(DeclarationState.FOR_A_PERSON, Doubt.NO_FIT)
-        subscription_id = text(fit.row, "subscription_id")
+        subscription_id = text(row, "subscription_id")
         if record.declaration.kind is DeclarationKind.WITHDRAWAL:
             why: Doubt | None = Doubt.WITHDRAWAL
         else:
             try:
-                why = self._canceled(record, fit)
+                why = self._canceled(record, row)
             except (BadRow, NotAllowed):
                 why = Doubt.UNREADABLE
         if why is None:
             return Decision(DeclarationState.EFFECTIVE, subscription_id=subscription_id)
-        self._confirm_receipt(record, fit.row)
+        self._confirm_receipt(record, row)
         return Decision(DeclarationState.FOR_A_PERSON, why, subscription_id)
 
     def _candidates(self, record: Recorded) -> Iterator[Row]:
@@ -108,12 +108,12 @@ class Deciding:
     def _is_over(self, row: Row) -> bool:
         return transitions.state(row, self.moment_of(row).today) in _OVER
 
-    def _canceled(self, record: Recorded, fit: Fit) -> Doubt | None:
+    def _canceled(self, record: Recorded, row: Row) -> Doubt | None:
         """Cancel the subscription as its customer does on the page.
 
         Returns why a person must look at the declaration; None if the subscription ends and nothing is left to decide.
         """
-        row, moment = fit.row, self.moment_of(fit.row)
+        moment = self.moment_of(row)
         rest = Doubt.EXTRAORDINARY if record.declaration.way is Way.EXTRAORDINARY else None
         changes, unreadable, _ = self.register.changes.readable(text(row, "subscription_id"))
         earlier = next((each for each in changes if number_of(each.key) == record.number), None)
@@ -127,8 +127,8 @@ class Deciding:
         if wished is not None and wished > ends_on:
             return Doubt.LATER_DAY
         # A record that cannot be read keeps customers from taking an end back: see looking.resumption_of.
-        has_way_back = action is Action.CANCEL_AT_PERIOD_END and ends_on > moment.today and not unreadable
-        if not (fit.is_named or has_way_back):
+        has_time = ends_on - moment.today > _TO_TAKE_BACK
+        if action is not Action.CANCEL_AT_PERIOD_END or unreadable or not has_time:
             return Doubt.NO_WAY_BACK
         if MailKind.CANCELLATION not in self.kinds or mail_faults.kind(row) is FaultKind.BOUNCED:
             return Doubt.CANNOT_TELL

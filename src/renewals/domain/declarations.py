@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from renewals.domain import declaration_numbers, printable
 from renewals.domain.addresses import BadAddress, deliverable
@@ -37,7 +37,6 @@ _LONGEST = {
     "wished": 10,
 }
 _KEPT_YEARS = 3
-_MOST_NAMES = 10
 _AROUND = ".,;:()[]\"'#„“”"
 
 
@@ -74,7 +73,7 @@ class Doubt(Worded):
     NO_FIT = "no_fit", "no subscription, or more than one, fits the mail address and the contract"
     EXTRAORDINARY = "extraordinary", "the subscription ends, and a person decides about the important reason"
     LATER_DAY = "later_day", "the contract shall end on a later day than the paid period"
-    NO_WAY_BACK = "no_way_back", "the customer could not take the end back, and the subscription's id is not named"
+    NO_WAY_BACK = "no_way_back", "the customer could not take the end back, or would have less than three days for that"
     TAKEN_BACK = "taken_back", "the customer has taken such an end back in the last 30 days"
     CANNOT_TELL = "cannot_tell", "the customer cannot be told by mail"
     CUT_OFF = "cut_off", "an earlier look at it was cut off, after the customer was told that a person looks at it"
@@ -180,19 +179,12 @@ def recorded(declaration: Declaration, key: str, at: datetime) -> Recorded:
     return Recorded(declaration, key, declaration_numbers.made(letter, at, key), at)
 
 
-class Fit(NamedTuple):
-    """A subscription that fits a declaration. is_named: whether the declaration names the subscription's id, which
-    stands in the customer's mails alone; otherwise the declaration names the plan."""
-
-    row: Item
-    is_named: bool
-
-
-def fitting(declaration: Declaration, rows: Iterable[Item], is_over: Callable[[Item], bool]) -> Fit | None:
+def fitting(declaration: Declaration, rows: Iterable[Item], is_over: Callable[[Item], bool]) -> Item | None:
     """Return the subscription that a declaration fits exactly; None if none fits, or more than one.
 
     The typed address must be the address on file. The typed contract must name the subscription's id, or consist of the
-    plan of a subscription that is not over; of several subscriptions with this plan, none fits.
+    plan of a subscription that is not over; of several subscriptions with this plan, none fits. A named id tells which
+    subscription is meant, and proves nothing: receipts and links show the id, too.
 
     Args:
         rows: rows of subscriptions, each at most once.
@@ -202,15 +194,19 @@ def fitting(declaration: Declaration, rows: Iterable[Item], is_over: Callable[[I
     named_ids = names_in(declaration.contract)
     named = [row for row in own if row["subscription_id"] in named_ids]
     if named:
-        return Fit(named[0], is_named=True) if len(named) == 1 else None
+        return named[0] if len(named) == 1 else None
     of_plan = [row for row in own if _is_same(str(row.get("plan", "")), declaration.contract) and not is_over(row)]
-    return Fit(of_plan[0], is_named=False) if len(of_plan) == 1 else None
+    return of_plan[0] if len(of_plan) == 1 else None
 
 
 def names_in(contract: str) -> list[str]:
-    """Return the words of a typed contract that may be ids of subscriptions: the whole text, and its first words."""
-    words = [contract, *(word.strip(_AROUND) for word in contract.split()[:_MOST_NAMES])]
-    return list(dict.fromkeys(filter(None, words)))
+    """Return what may be the subscription's id in a typed contract: the whole text, and the only word with a digit.
+
+    Several words with digits may be a list of guessed ids, of which none counts.
+    """
+    words = (word.strip(_AROUND) for word in contract.split())
+    numbered = [word for word in words if any(map(str.isdigit, word))]
+    return list(dict.fromkeys([contract.strip(_AROUND), *(numbered if len(numbered) == 1 else [])]))
 
 
 def _is_same(first: str, second: str) -> bool:
