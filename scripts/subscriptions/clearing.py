@@ -86,7 +86,7 @@ def _mails(deployment: Deployment, row: Mapping[str, Any], waiting: list[Renewal
     with suppress(BadRow):
         parsed = subscription.parse(row)
         yield from (mail for kind in REMINDERS if (mail := reminders.record(parsed, kind)))
-    changes, _ = deployment.register.changes.latest(row["subscription_id"])
+    changes, *_ = deployment.register.changes.readable(row["subscription_id"])
     yield from (change.mail for change in changes if change.mail is not None)
 
 

@@ -199,7 +199,7 @@ class _Look:
     def _chargeback(self, row: Row | None, history: History) -> Chargeback:
         # A test clock shifts the moments of changes and payments, but not the moments that the gateway reports.
         ahead = self.moment.now - self.moment.wall
-        changes, _ = self.seams.register.changes.latest(self.period.subscription_id)
+        changes, *_ = self.seams.register.changes.readable(self.period.subscription_id)
         # A customer who has disputed a payment cannot undo the end by a resumption on the customer page.
         resumed = [each.at for each in changes if each.what is ChangeKind.RESUMED and each.by != CUSTOMER]
         paid = [each.paid_at for each in history if each.renewal_date > self.period.renewal_date]

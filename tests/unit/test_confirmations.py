@@ -93,7 +93,7 @@ class Stack:
 
     def told(self) -> list[str]:
         """Return the timeline, in words."""
-        changes, _ = self.shop.register.changes.latest("sub_1")
+        changes, *_ = self.shop.register.changes.readable("sub_1")
         return [entry.text for entry in timeline(self.shop.row(), self.shop.items().values(), changes, UTC)]
 
 
@@ -373,7 +373,7 @@ def _resume(stack: Stack, claimed: list[bool]) -> Callable[[str], None]:
     """Return what happens at a call: the subscription is resumed. claimed: filled with whether the mail was claimed."""
 
     def happens(_point: str) -> None:
-        changes, _ = stack.shop.register.changes.latest("sub_1")
+        changes, *_ = stack.shop.register.changes.readable("sub_1")
         claimed.append(any(each.mail for each in changes if each.what is ChangeKind.ENDING))
         stack.act(Action.RESUME, NOON + DAY + SECOND)
 
@@ -568,7 +568,7 @@ def test_an_interrupted_mail_that_is_no_longer_true_stands_as_unknown(monkeypatc
             break
         one.act(Action.RESUME, NOON + DAY + SECOND)
         one.settle(NOON + DAY + LATER)
-        states = {each.mail.state for each in one.shop.register.changes.latest("sub_1")[0] if each.mail is not None}
+        states = {each.mail.state for each in one.shop.register.changes.readable("sub_1")[0] if each.mail is not None}
         assert states <= {MailState.SENT, MailState.UNKNOWN}
         assert [mail["Subject"] for mail in one.shop.mails()] in ([CONTINUES], [CANCELED, CONTINUES])
     else:
@@ -663,7 +663,7 @@ def test_an_aborted_run_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> N
         for n in range(3):
             if one.shop.confirm(f"second-{n}", NOON + SECOND + n * LATER) == "Success":
                 break
-        [mail] = [each.mail for each in one.shop.register.changes.latest("sub_1")[0]]
+        [mail] = [each.mail for each in one.shop.register.changes.readable("sub_1")[0]]
         assert mail is not None
         assert mail.state in {MailState.SENT, MailState.UNKNOWN}
         assert len(one.shop.mails()) == 1 or (mail.state is MailState.UNKNOWN and not one.shop.mails())

@@ -47,7 +47,7 @@ def _saved(shop: World, card: str = "pm_new", now: datetime = NOON) -> str:
 
 
 def _changes(shop: World) -> list[Change]:
-    return shop.register.changes.latest("sub_1")[0]
+    return shop.register.changes.readable("sub_1")[0]
 
 
 @pytest.fixture

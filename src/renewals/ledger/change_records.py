@@ -6,7 +6,7 @@ an object of the gateway or a declaration has caused has the object's id or the 
 time. A record is written in one transaction with the change.
 
 A request for a link to the customer page, and a declaration on a public form that waits for a person, change nothing,
-and strangers may cause both: such records are deleted after two weeks, and never hide the records of changes among the
+and strangers may cause both: such records are deleted after two weeks, and never push the records of changes out of the
 latest.
 """
 
@@ -28,8 +28,13 @@ from renewals.runtime.attribute_values import TransactAction
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import QueryInputTypeDef
 
 _MOST_TOLD = 250
+_MOST_PAGES = 4
+"""Strangers cause at most twenty records a day for a subscription, which lie for two weeks and until DynamoDB deletes
+them: fewer than two pages."""
+
 _CREATION = "created"
 _OF_STRANGERS = (ChangeKind.LINK_ASKED, ChangeKind.CANCELLATION_DECLARED, ChangeKind.WITHDRAWAL_DECLARED)
 _REQUEST_KEPT = timedelta(days=14)
@@ -42,16 +47,14 @@ class ChangeRecords:
         self._client = client
         self._table = table
 
-    def latest(self, subscription_id: str) -> tuple[list[Change], bool]:
-        """Return the latest changes, at most 250, and whether the list is complete. Even an incomplete list has the
-        creation, whose key sorts after every time. Raises KeyError, TypeError or ValueError for a record that was
-        written by hand and cannot be read."""
-        items, complete = self._latest(subscription_id)
-        return [change_from(item) for item in items], complete
-
     def readable(self, subscription_id: str) -> tuple[list[Change], list[str], bool]:
         """Return the latest changes that can be read, the keys of the records that cannot be read, and whether the
-        subscription has no further records. At most 250 records are read."""
+        subscription has no further records.
+
+        At most 250 records of changes are returned, and the requests of strangers beside them. A list that is not
+        complete lacks the oldest records with a time in the key. Even such a list has the creation, whose key sorts
+        after every time.
+        """
         items, complete = self._latest(subscription_id)
         changes, unreadable = list[Change](), list[str]()
         for item in items:
@@ -62,15 +65,28 @@ class ChangeRecords:
         return changes, unreadable, complete
 
     def _latest(self, subscription_id: str) -> tuple[list[Item], bool]:
-        page = self._client.query(
-            TableName=self._table,
-            KeyConditionExpression="subscription_id = :id",
-            ExpressionAttributeValues=dynamodb.attributes({":id": subscription_id}),
-            ScanIndexForward=False,
-            Limit=_MOST_TOLD,
-            ConsistentRead=True,
-        )
-        return [dynamodb.plain(item) for item in page["Items"]], "LastEvaluatedKey" not in page
+        """Return the latest records, and whether no further records exist. The requests of strangers do not count among
+        the 250, and a subscription with very many of them has only some of its records read."""
+        items = list[Item]()
+        asked: QueryInputTypeDef = {
+            "TableName": self._table,
+            "KeyConditionExpression": "subscription_id = :id",
+            "ExpressionAttributeValues": dynamodb.attributes({":id": subscription_id}),
+            "ScanIndexForward": False,
+            "Limit": _MOST_TOLD,
+            "ConsistentRead": True,
+        }
+        for _ in range(_MOST_PAGES):
+            page = self._client.query(**asked)
+            items += map(dynamodb.plain, page["Items"])
+            last = page.get("LastEvaluatedKey")
+            own = [i for i, item in enumerate(items) if item.get("what") not in _OF_STRANGERS]
+            if len(own) > _MOST_TOLD:
+                return items[: own[_MOST_TOLD]], False
+            if last is None or len(own) == _MOST_TOLD:
+                return items, last is None
+            asked["ExclusiveStartKey"] = last
+        return items, False
 
     def created(self, subscription_ids: Iterable[str]) -> set[str]:
         """Return the ids under which a subscription was ever created, even if people have deleted the row since.

@@ -38,7 +38,7 @@ class ConfirmationRecords:
         """Return the subscription's row, None if the row was deleted, and the latest changes."""
         key = dynamodb.attributes({"subscription_id": subscription_id, "customer_id": customer_id})
         found = self._client.get_item(TableName=self._subscriptions, Key=key, ConsistentRead=True)
-        changes, _ = ChangeRecords(self._client, self._changes).latest(subscription_id)
+        changes, *_ = ChangeRecords(self._client, self._changes).readable(subscription_id)
         return (dynamodb.plain(found["Item"]) if "Item" in found else None), changes
 
     def change(self, subscription_id: str, change: str) -> Change | None:

@@ -77,7 +77,7 @@ class RememberedAnswers:
         if item is None or answer is None or item["fingerprint"] != again.fingerprint:
             return None
         at = datetime.fromtimestamp(int(number(item, "expires_at")), UTC) - _REMEMBERED
-        changes, _ = self._changes.latest(str(answer["subscription"]["subscription_id"]))
+        changes, *_ = self._changes.readable(str(answer["subscription"]["subscription_id"]))
         own = any(is_of(change.by, again.caller) and abs(change.at - at) < _A_MOMENT for change in changes)
         return answer if own else None
 
