@@ -96,7 +96,8 @@ def _declarations(shown: Pages) -> Iterator[Sample]:
             simple = replace(record, declaration=replace(given, way=given.way and Way.ORDINARY, reason="", wished=None))
             answer = declaring.declared_page(simple, shown, moment)
             yield Sample(f"{kind}_declared_simply", f"The confirmation of a {kind} as early as possible", answer)
-    yield Sample("declarations_limit", "Too many declarations from one source", shown.notice(declaring.LIMIT))
+    beyond = declaring.form_page(DeclarationKind.CANCELLATION, shown, typed, (), is_beyond_limit=True)
+    yield Sample("declarations_limit", "Too many declarations from one source", beyond)
 
 
 def _notices(shown: Pages) -> Iterator[Sample]:

@@ -1,8 +1,9 @@
 """The public forms: cancel a contract (§ 312k BGB), and withdraw from a contract (Directive (EU) 2023/2673), both
 without a link and without a session. Each form is offered if its parameter says so.
 
-Strangers send these forms, too. A sent form is counted and recorded, and nothing else: no row is looked up, so that the
-answer and its time say nothing about whose address is on file. DeclarationWorker decides afterwards what follows.
+Strangers send these forms, too. A sent form is counted and recorded in one write, and nothing else: no row is looked
+up, so that the answer and its time say nothing about whose address is on file. DeclarationWorker decides afterwards
+what follows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from customer_page.pages import Notice
 from customer_page.request import Refused, home
 from customer_page.visits import keys
 from renewals.domain import declarations
@@ -26,6 +26,8 @@ from renewals.runtime.settings import setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from mypy_boto3_dynamodb.type_defs import UpdateTypeDef
 
     from customer_page.answers import PageAnswer
     from customer_page.pages import Pages
@@ -42,7 +44,6 @@ _SETTINGS = {
     DeclarationKind.WITHDRAWAL: "WITHDRAWAL_FORM",
 }
 _LONGEST_ID = 64
-LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "forms.limit_title", "forms.limit_text")
 
 
 def links(event: Event) -> tuple[tuple[str, str], ...]:
@@ -59,36 +60,58 @@ def answer(request: Request, pages: Pages) -> PageAnswer:
         raise Refused(HTTPStatus.NOT_FOUND)
     if request.method == "GET":
         return form_page(kind, pages, {"id": secrets.token_hex(16)}, ())
-    declaration, faults = declarations.filled(kind, request.form)
+    form_id = request.form.get("id") or secrets.token_hex(
+        16
+    )  # without the page's id, nobody can tell a form sent twice
+    form = {**request.form, "id": form_id}
+    declaration, faults = declarations.filled(kind, form)
     if declaration is None:
-        return form_page(kind, pages, request.form, faults)
+        return form_page(kind, pages, form, faults)
     moment = clock.current()
-    if not _is_within(request, moment):
-        return pages.notice(LIMIT)
-    key = declarations.key_of(declaration, request.form.get("id", ""))
-    record = _table().record(declarations.recorded(declaration, key, moment.wall))
+    record = _table().record(declaration, form_id, moment.wall, _count(request, moment))
+    if record is None:
+        return form_page(kind, pages, form, (), is_beyond_limit=True)
     telemetry.logger().info("declared", extra={"number": record.number})
     return declared_page(record, pages, moment)
 
 
-def _is_within(request: Request, moment: Moment) -> bool:
-    """Whether the limit permits one more declaration from the request's source."""
+def _count(request: Request, moment: Moment) -> UpdateTypeDef:
+    """Return the update that counts one more declaration from the request's source, and fails at the limit."""
     counters, key = setting("COUNTERS_TABLE"), keys().current
-    return source_limits.count(aws.dynamodb(), counters, key, source_limits.DECLARATIONS, request.source, moment.wall)
+    return source_limits.one_more(counters, key, source_limits.DECLARATIONS, request.source, moment.wall)
 
 
 def _is_offered(kind: DeclarationKind) -> bool:
     return setting(_SETTINGS[kind]) == "on"
 
 
-def form_page(kind: DeclarationKind, pages: Pages, typed: Mapping[str, str], faults: Sequence[Fault]) -> PageAnswer:
-    """Show the form. typed: what the fields hold, beside the form's random id."""
+def form_page(
+    kind: DeclarationKind,
+    pages: Pages,
+    typed: Mapping[str, str],
+    faults: Sequence[Fault],
+    *,
+    is_beyond_limit: bool = False,
+) -> PageAnswer:
+    """Show the form.
+
+    Args:
+        kind: what is declared.
+        pages: the pages in the browser's language.
+        typed: what the fields hold, beside the form's random id.
+        faults: what is wrong with the form.
+        is_beyond_limit: whether the form was not recorded because the source has reached the limit.
+    """
+    status = HTTPStatus.UNPROCESSABLE_ENTITY if faults else HTTPStatus.OK
+    title, text = f"forms.title_{kind}", f"forms.text_{kind}"
+    if is_beyond_limit:
+        status, title, text = HTTPStatus.TOO_MANY_REQUESTS, "forms.limit_title", "forms.limit_text"
     kept = {name: typed.get(name, "") for name in ("name", "contract", "address", "way", "reason", "wished")}
     return pages.page(
         "declare.html",
-        HTTPStatus.UNPROCESSABLE_ENTITY if faults else HTTPStatus.OK,
-        title=f"forms.title_{kind}",
-        text=f"forms.text_{kind}",
+        status,
+        title=title,
+        text=text,
         button=f"forms.button_{kind}",
         kind=kind.value,
         id=typed.get("id", "")[:_LONGEST_ID],

@@ -170,7 +170,8 @@ def test_a_cancellation_is_confirmed_at_once_with_date_time_number_and_content(d
 
 def test_everybody_gets_the_same_answer_after_the_same_work(desk: Desk) -> None:
     """A declaration that fits, and declarations about an unknown address or contract, get the same answer but for the
-    typed words and the number, after the same count and write: the answer tells nothing about who is a customer."""
+    typed words and the number, after the same single write, which also counts the source: the answer tells nothing
+    about who is a customer."""
     answers, work = set(), set()
     desk.declare(name="The first, for which the process reads the key of the counters")
     for typed in ({}, {"address": "eve@else.example"}, {"contract": "sub_9"}):
@@ -182,7 +183,7 @@ def test_everybody_gets_the_same_answer_after_the_same_work(desk: Desk) -> None:
             told = told.replace(each, "·") if each else told
         answers.add(re.sub(r'href="data:[^"]*"', "", told))
     assert len(answers) == 1
-    assert work == {("dynamodb.UpdateItem", "dynamodb.TransactWriteItems")}
+    assert work == {("dynamodb.TransactWriteItems",)}
     assert desk.shop.row().get("version") is None
 
 
@@ -191,11 +192,51 @@ def test_a_form_that_is_sent_twice_is_recorded_once(desk: Desk) -> None:
     another declaration."""
     form = desk.visitor.get("cancellation").fields | FORM
     first = desk.visitor.post("cancellation", form)
-    desk.visitor.now += DAY
+    desk.visitor.now += timedelta(minutes=59)
     assert desk.visitor.post("cancellation", form).html == first.html
     assert len(desk.records) == 1
     desk.visitor.post("cancellation", form | {"name": "Ann Lea"})
     assert len(desk.records) == 2
+
+
+def test_a_form_that_is_sent_again_later_is_a_new_declaration(desk: Desk) -> None:
+    """A page that stays open for days can declare again: a form that is sent again after an hour is recorded under a
+    new number, and the worker looks at the new declaration. A form that is sent twice then is recorded once, too."""
+    form = desk.visitor.get("cancellation").fields | FORM
+    numbers = set()
+    for later in (timedelta(0), timedelta(hours=1), 2 * DAY, timedelta(minutes=5), 30 * DAY):
+        desk.visitor.now += later
+        assert desk.visitor.post("cancellation", form).status == 200
+        desk.work()
+        numbers.add(desk.records[-1]["number"])
+    assert len(desk.records) == len(numbers) == 4
+    assert {each["state"] for each in desk.records} <= {"effective", "for_a_person"}
+
+
+def test_a_customer_who_has_resumed_can_declare_again_by_the_open_form(desk: Desk) -> None:
+    """A customer declares, resumes two days later, and sends the form that is still open: the second declaration is
+    recorded, and a person hears of the declaration."""
+    form = desk.visitor.get("cancellation").fields | FORM
+    desk.visitor.post("cancellation", form)
+    desk.work()
+    desk.visitor.now += 2 * DAY
+    desk.visitor.sign_in()
+    assert desk.visitor.press("resume").status == 303
+    desk.visitor.post("cancellation", form)
+    desk.work()
+    assert len(desk.records) == 2
+    assert desk.records[-1]["state"] != "new"
+
+
+@pytest.mark.parametrize("without", [{}, {"id": ""}])
+def test_forms_without_an_id_are_declarations_of_their_own(desk: Desk, without: dict[str, str]) -> None:
+    """Two programs that send the same words without the page's random id declare twice: nobody can tell whether they
+    are one sender. A form that is shown again for a fault has an id, so that it can be sent twice."""
+    for _ in range(2):
+        assert desk.visitor.post("cancellation", FORM | without).status == 200
+    assert len(desk.records) == 2
+    shown = desk.visitor.post("cancellation", FORM | without | {"name": ""})
+    assert re.fullmatch("[0-9a-f]{32}", shown.fields["id"])
 
 
 @pytest.mark.parametrize(
@@ -247,6 +288,8 @@ def test_a_source_sends_ten_forms_an_hour(desk: Desk) -> None:
         assert shown.status == (200 if n < 10 else 429)
     assert "Nothing was recorded" in shown.text
     assert len(desk.records) == 10
+    assert shown.fields["id"] == form["id"]
+    assert f'value="{FORM["name"]}"' in shown.html
     desk.visitor.source = "203.0.113.8"
     assert desk.declare().status == 200
     desk.visitor.source = "203.0.113.7"
@@ -254,13 +297,38 @@ def test_a_source_sends_ten_forms_an_hour(desk: Desk) -> None:
     assert desk.declare().status == 200
 
 
-@pytest.mark.parametrize("call", ["update_item", "transact_write_items"])
-def test_what_was_answered_as_recorded_is_recorded(desk: Desk, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_form_that_is_sent_again_is_answered_beyond_the_limit(desk: Desk) -> None:
+    """A recorded form that is sent again gets the answer of the first time, however often and also beyond the limit,
+    and takes no part of the limit: the page never says "nothing was recorded" of what is recorded."""
+    form = desk.visitor.get("cancellation").fields | FORM
+    answers = {desk.visitor.post("cancellation", form).html for _ in range(12)}
+    assert len(answers) == len(desk.records) == 1
+    for n in range(9):
+        assert desk.declare(name=f"Colleague {n}").status == 200
+    assert desk.declare(name="One too many").status == 429
+    assert desk.visitor.post("cancellation", form).html in answers
+    assert len(desk.records) == 10
+
+
+def test_a_form_beyond_the_limit_keeps_what_was_typed(desk: Desk) -> None:
+    """The form that is shown beyond the limit has every typed word, and is recorded when it is sent an hour later."""
+    for n in range(10):
+        desk.declare(name=f"Colleague {n}")
+    typed = FORM | {"way": "extraordinary", "reason": "Moved abroad", "wished": "2026-12-31"}
+    shown = desk.visitor.post("cancellation", desk.visitor.get("cancellation").fields | typed)
+    assert shown.status == 429
+    for value in (ANN, "sub_1", "Moved abroad", "2026-12-31", 'value="extraordinary" checked'):
+        assert value in shown.html
+    desk.visitor.now += timedelta(hours=1)
+    assert desk.visitor.post("cancellation", shown.fields | typed).status == 200
+
+
+def test_what_was_answered_as_recorded_is_recorded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a table takes no write, the page says so and confirms nothing, and the form can be sent again."""
     form = desk.visitor.get("cancellation").fields | FORM
     with monkeypatch.context() as patch:
-        busy = error("ProvisionedThroughputExceededException", call)
-        patch.setattr(desk.shop.dynamodb, call, lambda **_: (_ for _ in ()).throw(busy))
+        busy = error("ProvisionedThroughputExceededException", "transact_write_items")
+        patch.setattr(desk.shop.dynamodb, "transact_write_items", lambda **_: (_ for _ in ()).throw(busy))
         shown = desk.visitor.post("cancellation", form)
     assert shown.status == 503
     assert "If nothing was confirmed to you" in shown.text

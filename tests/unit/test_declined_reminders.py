@@ -271,6 +271,39 @@ def test_no_form_of_a_stranger_is_an_error_of_ours(
     assert "reminders" not in shop.row()
 
 
+HOSTILE_HEADERS = (
+    "Content-Disposition: form-data; name*0*=utf-8''%41; name*=a'b'c",
+    "Content-Disposition: form-data; name*=no-such-charset''%FF",
+    "Content-Disposition: form-data; name*x*=1; name**=2; *=3",
+    'Content-Disposition: =?utf-8?b?/////?=; name="=?x?q?=00?="',
+    "Content-Disposition: form-data; name*0*=''; name*1=",
+    "Content-Transfer-Encoding: =?utf-8?q?=ff?=",
+    "Content-Transfer-Encoding: uuencode",
+    "Content-Type: text/plain; charset*0*=utf-8''%41; charset*=a'b'c",
+    "Content-Type: message/rfc822",
+    "Content-Type: message/delivery-status",
+    ": \x00\x00",
+)
+
+
+@pytest.mark.parametrize("header", HOSTILE_HEADERS)
+def test_no_hostile_header_of_a_part_is_an_error_of_ours(shop: World, visitor: Visitor, header: str) -> None:
+    """A part whose header Python's parser of mails trips over is a form that is none, or a form with an unknown field:
+    the page answers, and neither raises nor logs an error."""
+    shop.subscribe()
+    [mail] = _remind(shop)
+    for body in (f"--x\r\n{header}\r\n\r\nwords\r\n--x--\r\n", f"--x\r\n{header}\r\n\r\nbegin 666 a\r\n\xff\r\n--x--"):
+        assert _click(visitor, _path(mail), body, Content_Type='multipart/form-data; boundary="x"') < 500
+
+
+def test_parts_in_parts_without_end_are_no_form(shop: World, visitor: Visitor) -> None:
+    """A form of parts within parts, as deep as the largest form may be, is refused and is no error of ours."""
+    shop.subscribe()
+    [mail] = _remind(shop)
+    body = "--x\r\n" + "".join(f"Content-Type: multipart/a;boundary={n}\n\n--{n}\n" for n in range(330))
+    assert _click(visitor, _path(mail), body, Content_Type='multipart/form-data; boundary="x"') == 400
+
+
 def test_no_token_is_logged(shop: World, visitor: Visitor, caplog: pytest.LogCaptureFixture) -> None:
     """Neither the sending of the mail nor the click writes the token of the link to the log."""
     shop.subscribe()

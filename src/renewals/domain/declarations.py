@@ -163,12 +163,18 @@ def filled(kind: DeclarationKind, form: Mapping[str, str]) -> tuple[Declaration 
     return Declaration(kind, typed["name"], typed["contract"], typed["address"], way, reason, wished), []
 
 
-def key_of(declaration: Declaration, form_id: str) -> str:
+def key_of(declaration: Declaration, form_id: str, again: datetime | None = None) -> str:
     """Return the key of a declaration, the same whenever the same form is sent again with the same words.
 
-    form_id: the random id that the page has put into the form.
+    Args:
+        declaration: as the form was filled.
+        form_id: the random id that the page has put into the form.
+        again: the moment at which the form was sent again as a new declaration: the key is then the same within the
+            hour. None for the first declaration by the form.
     """
     said = [form_id, *(str(value) for value in _words(declaration).values())]
+    if again is not None:
+        said.append(f"{again.astimezone(UTC):%Y-%m-%dT%H}")
     return sha256("\0".join(said).encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -1,11 +1,13 @@
 """The declarations table: what was declared on the public forms, and what has become of each declaration.
 
-A declaration lies under a hash of its words and of the form's random id, so that a form that is sent twice is recorded
-once. The table holds names and mail addresses as strangers have typed them, and nothing else of the stack does.
+A declaration lies under a hash of its words and of the form's random id, so that a form that is sent twice within an
+hour is recorded once. A form that is sent again later declares anew: its customer may have resumed the subscription
+meanwhile. The table holds names and mail addresses as strangers have typed them, and nothing else of the stack does.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from renewals.domain import declarations
@@ -15,13 +17,17 @@ from renewals.runtime import dynamodb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from typing import Any
 
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import UpdateTypeDef
 
-    from renewals.domain.declarations import Recorded
+    from renewals.domain.declarations import Declaration, Recorded
 
 _PAGE = 1000
+_TWICE = timedelta(hours=1)
+"""A form that is sent again within this time is the same declaration."""
 
 
 class Declarations:
@@ -31,16 +37,33 @@ class Declarations:
         self._client = client
         self._table = table
 
-    def record(self, new: Recorded) -> Recorded:
-        """Record a declaration, and return the record in the table: of a form that is sent again, the first record."""
+    def record(self, declaration: Declaration, form_id: str, at: datetime, count: UpdateTypeDef) -> Recorded | None:
+        """Record a declaration, and return the record in the table: of a form that is sent twice, the first record.
+
+        Args:
+            declaration: as the form was filled.
+            form_id: the random id of the form.
+            at: the moment at which the form was sent.
+            count: the update that counts a new record, in one transaction with the record, and fails at the limit.
+
+        Returns:
+            The record; None if the limit permits no new record, and nothing was recorded.
+        """
+        key = declarations.key_of(declaration, form_id)
+        found = self._put(declarations.recorded(declaration, key, at), count)
+        if found is None or at - found.declared_at < _TWICE:
+            return found
+        key = declarations.key_of(declaration, form_id, again=at)
+        return self._put(declarations.recorded(declaration, key, at), count)
+
+    def _put(self, new: Recorded, count: UpdateTypeDef) -> Recorded | None:
+        """Write a record, or return the record that lies under the key already; None if the limit is reached."""
         put = dynamodb.put(self._table, declarations.item_of(new), "attribute_not_exists(declaration)", {})
         try:
-            dynamodb.transact(self._client, [put])
+            dynamodb.transact(self._client, [put, {"Update": count}])
         except Overtaken as overtaken:
-            stands = overtaken.failed[0]
-            if stands is None:
-                raise
-            return declarations.recorded_from(stands)
+            stands = overtaken.failed.get(0)
+            return declarations.recorded_from(stands) if stands is not None else None
         return new
 
     def get(self, key: str) -> Recorded | None:
