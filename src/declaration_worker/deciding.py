@@ -5,6 +5,9 @@ customer is told by mail at the address on file, and can take the end back on th
 active, and three whole days lie between today and the end of the period. A declaration that names the subscription's id
 proves no more: receipts and links show the id, too.
 
+A declaration does not undo a newer decision, such as a resumption, that was made before a late look at the declaration.
+A renewal that was charged after the declaration is left to a person, and the subscription ends all the same.
+
 A customer who takes an end back is safe from further declarations for 30 days: each waits for a person.
 """
 
@@ -26,13 +29,14 @@ from renewals.domain.mail_faults import FaultKind
 from renewals.domain.renewal import MailKind
 from renewals.domain.transitions import Action, NotAllowed, Standing
 from renewals.ledger.asked_by import AskedBy
-from renewals.ledger.customer_changes import act, cancellation_of
+from renewals.ledger.customer_changes import act, cancellation, history_of
 from renewals.ledger.register import Register
 from renewals.ledger.steps import Row
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from renewals.domain.renewal_history import History
     from renewals.runtime.clock import Moment
 
 _LOOKS = 4
@@ -114,15 +118,17 @@ class Deciding:
         Returns why a person must look at the declaration; None if the subscription ends and nothing is left to decide.
         """
         moment = self.moment_of(row)
-        rest = Doubt.EXTRAORDINARY if record.declaration.way is Way.EXTRAORDINARY else None
+        declared_at = record.declared_at + (moment.now - moment.wall)  # by the subscription's clock
         changes, unreadable, _ = self.register.changes.readable(text(row, "subscription_id"))
+        history = history_of(self.register, row)
+        rest = _left_to_decide(record, history, declared_at)
         earlier = next((each for each in changes if number_of(each.key) == record.number), None)
         if earlier is not None:  # an earlier run was cut off
             return rest if earlier.what in _ENDS else Doubt.CUT_OFF
-        cancellation = cancellation_of(self.register, row, moment.today)
-        if cancellation is None:
+        found = cancellation(self.register, row, moment.today, lambda: history)
+        if found is None:
             return rest
-        action, ends_on = cancellation
+        action, ends_on = found
         wished = record.declaration.wished
         if wished is not None and wished > ends_on:
             return Doubt.LATER_DAY
@@ -130,14 +136,15 @@ class Deciding:
         has_time = ends_on - moment.today > _TO_TAKE_BACK
         if action is not Action.CANCEL_AT_PERIOD_END or unreadable or not has_time:
             return Doubt.NO_WAY_BACK
-        if MailKind.CANCELLATION not in self.kinds or mail_faults.kind(row) is FaultKind.BOUNCED:
-            return Doubt.CANNOT_TELL
-        if _is_taken_back(changes, moment.now):
-            return Doubt.TAKEN_BACK
-        act(
-            self.register, row, action, moment.today, AskedBy(CUSTOMER, moment.now, at=moment.wall, cause=record.number)
-        )
-        return rest
+        doubt = self._cannot_tell(row) or _decided_since(changes, declared_at, moment.now)
+        if doubt is None:
+            asked = AskedBy(CUSTOMER, moment.now, at=moment.wall, cause=record.number)
+            act(self.register, row, action, moment.today, asked)
+        return doubt or rest
+
+    def _cannot_tell(self, row: Row) -> Doubt | None:
+        is_told = MailKind.CANCELLATION in self.kinds and mail_faults.kind(row) is not FaultKind.BOUNCED
+        return None if is_told else Doubt.CANNOT_TELL
 
     def _confirm_receipt(self, record: Recorded, row: Row) -> None:
         """Have the receipt of the declaration confirmed by mail to the address on file, as often as the limit permits.
@@ -147,6 +154,27 @@ class Deciding:
             asked = AskedBy(SOMEBODY, moment.now, at=moment.wall, cause=record.number)
             with suppress(Overtaken):  # the record of the end, or of an earlier run, names the declaration already
                 self.register.changes.note(text(row, "subscription_id"), _RECEIVED[record.declaration.kind], asked)
+
+
+def _left_to_decide(record: Recorded, history: History, declared_at: datetime) -> Doubt | None:
+    """Return what a person decides after the subscription has ended by the declaration; None if nothing is left."""
+    if any(each.claimed_at >= declared_at for each in history):
+        return Doubt.CHARGED
+    return Doubt.EXTRAORDINARY if record.declaration.way is Way.EXTRAORDINARY else None
+
+
+def _decided_since(changes: Sequence[Change], declared_at: datetime, now: datetime) -> Doubt | None:
+    """Return the doubt that a decision about the subscription is newer than the declaration, or that such an end was
+    taken back lately; otherwise None."""
+    if any(each.at >= declared_at and _is_decision(each) for each in changes):
+        return Doubt.NEWER
+    return Doubt.TAKEN_BACK if _is_taken_back(changes, now) else None
+
+
+def _is_decision(change: Change) -> bool:
+    """Whether the change is a decision that the subscription goes on, or about its end."""
+    is_edit_of_end = change.what is ChangeKind.EDITED and bool({"cancel_at", "status"} & change.details.keys())
+    return is_edit_of_end or change.what in (ChangeKind.CREATED, ChangeKind.RESUMED)
 
 
 def _is_taken_back(changes: Sequence[Change], now: datetime) -> bool:

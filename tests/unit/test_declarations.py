@@ -15,12 +15,14 @@ from click.testing import CliRunner
 import send_email.app
 from declaration_worker import app as worker
 from renewals.domain import confirmations, declaration_numbers, declarations
+from renewals.domain.changes import ChangeKind
 from renewals.domain.declarations import Declaration, DeclarationKind, DeclarationState
 from renewals.domain.item_values import Item
 from renewals.language.tags import LANGUAGES
+from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.declarations import Declarations
 from renewals.ledger.receipt_links import LinkKey
-from renewals.runtime import aws, clock
+from renewals.runtime import aws, clock, dynamodb
 from renewals.runtime.clock import Moment
 from scripts.oncall.__main__ import main
 from tests import fakes
@@ -383,6 +385,83 @@ def test_the_customer_takes_the_end_back_and_is_safe_for_thirty_days(desk: Desk)
     desk.shop.edit(renewal_date="2026-04-30")
     desk.visitor.now = resumed + 30 * DAY
     assert desk.declared(contract="Pro", name="A")["state"] == "effective"
+
+
+def test_a_resumption_is_newer_than_a_declaration_that_was_looked_at_late(desk: Desk) -> None:
+    """The customer declares, and then cancels and resumes on the page before DeclarationWorker looks at the
+    declaration: the newer decision stands, and a person is told."""
+    desk.declare()
+    desk.visitor.now += SECOND
+    desk.visitor.sign_in()
+    for action in ("cancel", "resume"):
+        assert desk.visitor.press(action).status == 303
+    desk.work()
+    assert (desk.records[0]["state"], desk.records[0]["why"]) == ("for_a_person", "newer")
+    assert "cancel_at" not in desk.shop.row()
+
+
+@pytest.mark.parametrize("is_before", [False, True])
+@pytest.mark.parametrize(
+    ("what", "details"),
+    [
+        (ChangeKind.RESUMED, {"status": ("paused", "active")}),
+        (ChangeKind.CREATED, {}),
+        (ChangeKind.EDITED, {"cancel_at": ("2026-02-28", None)}),
+    ],
+)
+@pytest.mark.parametrize("test_clock", [None, "2025-06-10", "2027-06-10"])
+def test_a_decision_counts_as_newer_by_the_clock_of_the_subscription(
+    desk: Desk,
+    what: ChangeKind,
+    details: dict[str, Any],
+    is_before: bool,
+    test_clock: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A creation, a resumption or another end by the seller after the declaration keeps the declaration from ending the
+    subscription; before the declaration it does not. The moments are compared by the subscription's test clock."""
+
+    def of_row(row: Item) -> Moment:
+        return clock.moment(desk.visitor.now, "dev", desk.shop.zone, row.get("test_clock"))
+
+    monkeypatch.setattr(clock, "of_row", of_row)
+    if test_clock is not None:
+        desk.shop.edit(test_clock=test_clock, renewal_date=test_clock.replace("-10", "-28"))
+    if not is_before:
+        desk.declare()
+    desk.visitor.now += SECOND
+    now, register = of_row(desk.shop.row()).now, desk.shop.register
+    asked = AskedBy("the shop", now, at=desk.visitor.now)
+    client: Any = desk.shop.dynamodb
+    dynamodb.transact(client, [register.changes.record("sub_1", what, asked, details)])
+    desk.visitor.now += SECOND
+    if is_before:
+        desk.declare()
+    desk.work()
+    assert desk.records[0].get("why") == (None if is_before else "newer")
+    assert ("cancel_at" in desk.shop.row()) is is_before
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_renewal_that_was_charged_after_the_declaration_is_left_to_a_person(desk: Desk, cut: bool) -> None:
+    """A renewal is charged between the declaration and a late look: the subscription ends with the charged period, the
+    customer is told of the end, and a person decides about the charge, also after a look that was cut off."""
+    desk.shop.edit(renewal_date="2026-01-31")
+    desk.declare()
+    desk.visitor.now += LATER
+    desk.shop.run(now=desk.visitor.now)
+    desk.visitor.now += LATER
+    if cut:
+        [declared] = desk.records
+        desk.shop.dynamodb.put("declarations", declared)
+        desk.work()
+        desk.shop.dynamodb.put("declarations", declared)
+        desk.deliver(declared)
+    else:
+        desk.work()
+    assert (desk.records[0]["state"], desk.records[0]["why"]) == ("for_a_person", "charged")
+    assert desk.shop.row()["cancel_at"] == "2026-02-28"
+    assert "Your subscription to Pro is canceled" in desk.mail()
 
 
 def _of_another(shop: World) -> None:

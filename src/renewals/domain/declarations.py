@@ -75,6 +75,8 @@ class Doubt(Worded):
     LATER_DAY = "later_day", "the contract shall end on a later day than the paid period"
     NO_WAY_BACK = "no_way_back", "the customer could not take the end back, or would have less than three days for that"
     TAKEN_BACK = "taken_back", "the customer has taken such an end back in the last 30 days"
+    NEWER = "newer", "the subscription was created or resumed, or its end was changed, after the declaration"
+    CHARGED = "charged", "the subscription ends, and a renewal was charged after the declaration"
     CANNOT_TELL = "cannot_tell", "the customer cannot be told by mail"
     CUT_OFF = "cut_off", "an earlier look at it was cut off, after the customer was told that a person looks at it"
     UNREADABLE = "unreadable", "the subscription's data cannot be read, or do not allow the end"
