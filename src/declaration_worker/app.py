@@ -19,7 +19,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 from declaration_worker.deciding import Deciding, Decision
 from renewals.domain.confirmations import wanted
 from renewals.domain.declarations import DeclarationState, Doubt, Recorded
-from renewals.domain.errors import Collision, Overtaken
+from renewals.domain.errors import (
+    BadSetting,
+    Collision,
+    MissingSetting,
+    NotHandedOver,
+    Overtaken,
+    Throttled,
+    TryAgain,
+)
 from renewals.domain.item_values import fields, text
 from renewals.ledger import address_search, limits
 from renewals.ledger.declarations import Declarations
@@ -28,6 +36,9 @@ from renewals.ledger.steps import Row
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.settings import setting
 from renewals.runtime.telemetry import Event, Reply, records
+
+_CURABLE = (BotoCoreError, ClientError, Collision, NotHandedOver, Throttled, TryAgain, MissingSetting, BadSetting)
+"""The errors against which a further run may help, at once or after a person has mended the deployment."""
 
 
 @telemetry.observed
@@ -67,7 +78,7 @@ def _decided(record: Recorded) -> Decision:
     declaration must not hold up later declarations."""
     try:
         return _deciding().decide(record)
-    except (BotoCoreError, ClientError, Collision):
+    except _CURABLE:
         raise
     except Exception as error:  # noqa: BLE001  (see above)
         telemetry.logger().error("not decided", extra={"number": record.number, "error": telemetry.named(error)})

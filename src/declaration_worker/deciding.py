@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from renewals.domain import declarations, mail_faults, transitions
+from renewals.domain import declarations, mail_faults, subscription, transitions
 from renewals.domain.changes import CUSTOMER, SOMEBODY, Change, ChangeKind
 from renewals.domain.declaration_numbers import number_of
 from renewals.domain.declarations import DeclarationKind, DeclarationState, Doubt, Recorded, Way
@@ -138,6 +138,7 @@ class Deciding:
             return Doubt.NO_WAY_BACK
         doubt = self._cannot_tell(row) or _decided_since(changes, declared_at, moment.now)
         if doubt is None:
+            subscription.parse(row)  # the mail about the end could not be written of a row that cannot be read
             asked = AskedBy(CUSTOMER, moment.now, at=moment.wall, cause=record.number)
             act(self.register, row, action, moment.today, asked)
         return doubt or rest

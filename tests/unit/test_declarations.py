@@ -17,8 +17,10 @@ from declaration_worker import app as worker
 from renewals.domain import confirmations, declaration_numbers, declarations
 from renewals.domain.changes import ChangeKind
 from renewals.domain.declarations import Declaration, DeclarationKind, DeclarationState
+from renewals.domain.errors import BadSetting, Collision, MissingSetting, NotHandedOver, Throttled, TryAgain
 from renewals.domain.item_values import Item
 from renewals.language.tags import LANGUAGES
+from renewals.ledger import customer_changes
 from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.declarations import Declarations
 from renewals.ledger.receipt_links import LinkKey
@@ -689,6 +691,55 @@ def test_trouble_of_aws_is_tried_again_and_no_fault_holds_up_later_declarations(
         ("for_a_person", "unreadable"),
         ("effective", None),
     ]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Throttled("busy"),
+        Collision("busy"),
+        TryAgain("busy"),
+        NotHandedOver("busy"),
+        MissingSetting("CHANGES_TABLE"),
+        BadSetting("TIME_ZONE", "is wrong"),
+    ],
+)
+def test_an_error_of_the_moment_or_of_the_deployment_decides_nothing(
+    desk: Desk, trouble: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error against which a further run may help fails the run, and leaves the declaration as it is for the next."""
+    desk.declare()
+    with monkeypatch.context() as patch:
+        patch.setattr(declarations, "fitting", lambda *_: (_ for _ in ()).throw(trouble))
+        with pytest.raises(type(trouble)):
+            desk.deliver(*desk.records)
+    assert desk.records[0]["state"] == "new"
+    desk.deliver(*desk.records)
+    assert desk.records[0]["state"] == "effective"
+
+
+@pytest.mark.parametrize("attributes", [{"amount": "nonsense"}, {"currency": "XXX"}, {"plan": 7}])
+def test_a_row_that_no_mail_can_be_written_of_is_not_ended(desk: Desk, attributes: dict[str, Any]) -> None:
+    """The mail about the end could not be written of a row that cannot be read: a person looks at the declaration."""
+    desk.shop.edit(**attributes)
+    told = desk.declared()
+    assert (told["state"], told["why"]) == ("for_a_person", "unreadable")
+    assert "cancel_at" not in desk.shop.row()
+
+
+@pytest.mark.parametrize("trouble", [KeyError("status"), error("InternalServerError", "Query")])
+def test_a_change_that_stands_is_told_although_the_work_is_not_handed_over(
+    desk: Desk, trouble: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the ledger cannot be read after the end is written, the end stands: the declaration is effective, and the
+    customer page confirms a cancellation. The next sweep finds the work."""
+    monkeypatch.setattr(customer_changes, "hand_over_work", lambda *_: (_ for _ in ()).throw(trouble))
+    assert desk.declared()["state"] == "effective"
+    assert desk.shop.row()["cancel_at"] == "2026-02-28"
+    desk.shop.edit(cancel_at="2026-09-30")
+    desk.visitor.sign_in()
+    assert desk.visitor.press("cancel").status == 303
+    assert desk.shop.row()["cancel_at"] == "2026-02-28"
 
 
 def test_only_the_open_declarations_are_listed_and_a_person_marks_them_done(desk: Desk) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from renewals.domain import subscription, transitions
-from renewals.domain.errors import BadRow, NotHandedOver
+from renewals.domain.errors import BadRow, NotHandedOver, Throttled
 from renewals.domain.item_values import text
 from renewals.domain.request import RenewalRequest
 from renewals.domain.subscription import renewal_date_of
@@ -80,7 +80,6 @@ def cancellation(register: Register, row: Row, today: date, read: Reader) -> tup
     return Action.CANCEL_AT_PERIOD_END, ends_on
 
 
-@reading
 def act(
     register: Register,
     row: Row,
@@ -90,8 +89,15 @@ def act(
     given: Mapping[str, str] | None = None,
 ) -> None:
     """Change the status as Register.act does, and hand over the work that becomes due. Raises as Register.act, and
-    BadRow if an item of the ledger cannot be read."""
-    hand_over_work(register, register.act(row, action, today, asked, given), today)
+    BadRow if an item of the ledger cannot be read.
+
+    No trouble after the change raises, because the change stands: the next sweep finds the work.
+    """
+    changed = reading(register.act)(row, action, today, asked, given)
+    try:
+        hand_over_work(register, changed, today)
+    except (BotoCoreError, ClientError, BadRow, Throttled, *UNREADABLE) as error:
+        _warn(row, error)
 
 
 def hand_over_work(register: Register, row: Row, today: date) -> bool:
@@ -108,5 +114,9 @@ def _hand_over(row: Row) -> None:
         queue = RenewalQueue(aws.sqs(), setting("RENEWAL_QUEUE_URL"))
         queue.send([RenewalRequest.of_row(row, renewal_date_of(row))])
     except (BotoCoreError, ClientError, NotHandedOver) as error:
-        told = {"subscription_id": telemetry.shown_id(row["subscription_id"]), "error": str(error)}
-        telemetry.logger().warning("the renewal was not handed over", extra=told)
+        _warn(row, error)
+
+
+def _warn(row: Row, error: Exception) -> None:
+    told = {"subscription_id": telemetry.shown_id(row["subscription_id"]), "error": telemetry.named(error)}
+    telemetry.logger().warning("the renewal was not handed over", extra=told)
