@@ -603,6 +603,33 @@ def test_a_withdrawal_ends_nothing_and_is_acknowledged_by_mail(desk: Desk) -> No
         assert each in said, each
 
 
+AUTOMATICALLY = {
+    "ar": "تلقائيًا",
+    "de": "Automatisch tragen wir kein Ende",
+    "en": "A person looks at it and writes to you. We do not enter an end of the subscription automatically.",
+    "es": "No registramos automáticamente",
+    "fr": "pas automatiquement",
+    "it": "Non registriamo automaticamente",
+    "ja": "自動的に",
+    "nl": "niet automatisch",
+    "pl": "Nie wpisujemy automatycznie",
+    "pt": "Não registramos automaticamente",
+    "zh": "自动",
+}
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_the_receipt_denies_no_declaration_its_effect(desk: Desk, tag: str) -> None:
+    """A cancellation and a withdrawal take effect when the seller receives them. The mail about the receipt therefore
+    says in every language what the seller does, that a person looks and nothing is entered automatically, and never
+    that the declaration changes nothing."""
+    desk.shop.edit(locale=tag)
+    desk.declared("withdrawal")
+    desk.mail()
+    mail = desk.shop.mails()[0].get_body(("plain",))
+    assert AUTOMATICALLY[tag] in (" ".join(mail.get_content().split()) if mail else "")
+
+
 def test_no_mail_goes_to_an_address_that_only_a_stranger_has_typed(desk: Desk) -> None:
     """A declaration that fits nobody mails nobody."""
     for kind in DeclarationKind:

@@ -875,6 +875,20 @@ def test_a_team_with_a_page_of_its_own_has_no_other() -> None:
     assert not re.search("|".join(rf'"{name}["."]|\${{{name}[}}.]' for name in OF_THE_PAGE), others)
 
 
+@pytest.mark.parametrize("form", ["CancellationForm", "WithdrawalForm"])
+@pytest.mark.parametrize(("own_page", "is_on"), [(False, False), (False, True), (True, False), (True, True)])
+def test_a_form_that_is_on_has_a_page(form: str, own_page: bool, is_on: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A public form is a page of the stack. CloudFormation refuses a form that is on beside CustomerPageUrl, which
+    switches the page off: no seller shall believe in a form that does not exist."""
+    monkeypatch.setitem(GIVEN, form, "on" if is_on else "off")
+    monkeypatch.setitem(GIVEN, "CustomerPageUrl", "https://shop.test/account" if own_page else "")
+    [rule] = template()["Rules"].values()
+    assert any(map(holds, rule["RuleCondition"]["Fn::Or"])) == is_on
+    [assertion] = rule["Assertions"]
+    assert holds(assertion["Assert"]) != own_page
+    assert "CustomerPageUrl" in assertion["AssertDescription"]
+
+
 def test_the_key_of_the_account_links_is_json() -> None:
     """The generated secret is JSON with the current key, and no character of the key can end the JSON string."""
     generated = properties("AccountLinkKey")["GenerateSecretString"]
