@@ -119,7 +119,7 @@ class Deciding:
         """
         moment = self.moment_of(row)
         declared_at = record.declared_at + (moment.now - moment.wall)  # by the subscription's clock
-        changes, unreadable, _ = self.register.changes.readable(text(row, "subscription_id"))
+        changes, unreadable, is_complete = self.register.changes.readable(text(row, "subscription_id"))
         history = history_of(self.register, row)
         rest = _left_to_decide(record, history, declared_at)
         earlier = next((each for each in changes if number_of(each.key) == record.number), None)
@@ -137,6 +137,8 @@ class Deciding:
         if action is not Action.CANCEL_AT_PERIOD_END or unreadable or not has_time:
             return Doubt.NO_WAY_BACK
         doubt = self._cannot_tell(row) or _decided_since(changes, declared_at, moment.now)
+        if not is_complete:  # further records may have resumptions
+            doubt = doubt or Doubt.TAKEN_BACK
         if doubt is None:
             subscription.parse(row)  # the mail about the end could not be written of a row that cannot be read
             asked = AskedBy(CUSTOMER, moment.now, at=moment.wall, cause=record.number)

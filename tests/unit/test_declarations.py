@@ -754,6 +754,18 @@ def test_a_row_that_no_mail_can_be_written_of_is_not_ended(desk: Desk, attribute
     assert "cancel_at" not in desk.shop.row()
 
 
+def test_where_not_all_changes_can_be_read_a_person_decides(desk: Desk) -> None:
+    """If a subscription has more changes than are read, an earlier resumption may be out of sight: nothing ends by
+    itself."""
+    changes = desk.shop.register.changes
+    for n in range(251):
+        asked = AskedBy("the shop", NOON - (n + 2) * DAY)
+        changes.note("sub_1", ChangeKind.EDITED, asked)
+    assert not changes.readable("sub_1")[2]
+    assert desk.declared()["why"] == "taken_back"
+    assert "cancel_at" not in desk.shop.row()
+
+
 @pytest.mark.parametrize("trouble", [KeyError("status"), error("InternalServerError", "Query")])
 def test_a_change_that_stands_is_told_although_the_work_is_not_handed_over(
     desk: Desk, trouble: Exception, monkeypatch: pytest.MonkeyPatch

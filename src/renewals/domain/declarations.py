@@ -74,7 +74,7 @@ class Doubt(Worded):
     EXTRAORDINARY = "extraordinary", "the subscription ends, and a person decides about the important reason"
     LATER_DAY = "later_day", "the contract shall end on a later day than the paid period"
     NO_WAY_BACK = "no_way_back", "the customer could not take the end back, or would have less than three days for that"
-    TAKEN_BACK = "taken_back", "the customer has taken such an end back in the last 30 days"
+    TAKEN_BACK = "taken_back", "the customer has taken such an end back in the last 30 days, or nobody can tell"
     NEWER = "newer", "the subscription was created or resumed, or its end was changed, after the declaration"
     CHARGED = "charged", "the subscription ends, and a renewal was charged after the declaration"
     CANNOT_TELL = "cannot_tell", "the customer cannot be told by mail"
