@@ -15,7 +15,7 @@ from functools import cache
 from itertools import islice
 
 from renewals.domain import disputes, pauses, refunds, reminders, subscription, transitions
-from renewals.domain.changes import CUSTOMER, ChangeKind
+from renewals.domain.changes import CUSTOMER, ChangeKind, may_lack, may_tell
 from renewals.domain.declines import is_hard
 from renewals.domain.dunning import Dunning
 from renewals.domain.errors import BadRow
@@ -222,11 +222,13 @@ def _resumption(register: Register, row: Row, today: date, read: Reader) -> Mapp
 def _end_before_cancellation(register: Register, row: Row, read: Reader) -> Mapping[str, str] | None:
     """Return the `cancel_at` that the customer's own cancellation has replaced, empty without one; None if the row's
     end was set by somebody else, or nobody knows by whom, or a payment was charged back since."""
-    changes, unreadable, _ = register.changes.readable(text(row, "subscription_id"))
+    changes, unreadable, complete = register.changes.readable(text(row, "subscription_id"))
     if unreadable:
         return None
     last = max((each for each in changes if "cancel_at" in each.details), key=lambda each: each.at, default=None)
     if last is None or (last.by, last.what) != (CUSTOMER, ChangeKind.ENDING):
+        return None
+    if not complete and may_lack(changes, unreadable, last.at):
         return None
     before, end = last.details["cancel_at"]
     if end != row["cancel_at"] or _is_charged_back(read, last.at):
@@ -246,19 +248,17 @@ def _is_charged_back(read: Reader, since: datetime) -> bool:
 def resumed_since(register: Register, row: Row, since: datetime) -> int:
     """Return how often the customer may have resumed the subscription since a moment.
 
-    A record that was written by hand and cannot be read counts as a resumption, unless its key tells an earlier time.
+    A record that was written by hand and cannot be read counts as a resumption, unless the record names a different
+    change or the key tells an earlier time. If the list of the latest changes may lack a change since the moment, every
+    change in the list counts as a resumption.
     """
-    changes, unreadable, _ = register.changes.readable(text(row, "subscription_id"))
+    changes, unreadable, complete = register.changes.readable(text(row, "subscription_id"))
+    if not complete and may_lack(changes, unreadable, since):
+        return len(changes)
     resumed = (each for each in changes if (each.by, each.what) == (CUSTOMER, ChangeKind.RESUMED))
-    return sum(each.at > since for each in resumed) + sum(_may_be_since(key, since) for key in unreadable)
-
-
-def _may_be_since(key: str, since: datetime) -> bool:
-    """Whether the record of a change under this key may have been written since a moment."""
-    try:
-        return datetime.fromisoformat(key.partition("/")[0]) > since
-    except (TypeError, ValueError):  # no time, or a time without its zone
-        return True
+    return sum(each.at > since for each in resumed) + sum(
+        may_tell(each, ChangeKind.RESUMED, since) for each in unreadable
+    )
 
 
 def _can_cancel(register: Register, row: Row, today: date, read: Reader) -> bool:

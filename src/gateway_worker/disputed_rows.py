@@ -23,12 +23,16 @@ from typing import TYPE_CHECKING
 from renewals.domain import pauses, subscription, transitions
 from renewals.domain.changes import ChangeKind
 from renewals.domain.disputes import DisputeEffect
-from renewals.domain.errors import BadRow
+from renewals.domain.errors import BadRow, RenewalError
 from renewals.domain.renewal_history import History
 from renewals.domain.transitions import Action, Standing
 
 if TYPE_CHECKING:
     from renewals.domain.item_values import Item, Value
+
+
+class Undecided(RenewalError):  # noqa: N818
+    """Nobody can tell whether the seller has resumed the subscription after the chargeback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ class Chargeback:
         history: the latest periods of the subscription.
         is_kept: whether the deployment keeps disputed subscriptions.
         was_resumed_since: whether the seller has resumed the subscription after the chargeback: an old chargeback
-            undoes no newer decision of the seller. A resumption by the customer does not count.
+            undoes no newer decision of the seller. A resumption by the customer does not count. None if a record of a
+            change cannot be read, or was not read, and may be the record of such a resumption.
         was_won_long_ago: whether the dispute was won before this system first heard of the dispute, and the customer
             has paid a later period since.
     """
@@ -51,7 +56,7 @@ class Chargeback:
     history: History
     today: date
     is_kept: bool
-    was_resumed_since: bool
+    was_resumed_since: bool | None
     was_won_long_ago: bool
 
 
@@ -72,7 +77,7 @@ class End:
 
 
 def ends_as(found: Chargeback) -> End:
-    """Return the effect of a chargeback on the subscription. Raises BadRow if the row cannot be read."""
+    """Return the effect of a chargeback on the subscription. Raises BadRow if the row cannot be read, and Undecided."""
     row, today = found.row, found.today
     if row is None:
         return End(DisputeEffect.GONE)
@@ -87,6 +92,8 @@ def ends_as(found: Chargeback) -> End:
         return End(DisputeEffect.RESUMED)
     if found.was_won_long_ago:
         return End(DisputeEffect.DECIDED)
+    if found.was_resumed_since is None:
+        raise Undecided("a record of a change may be the record of a resumption by the seller")
     end = _end(row, stands, found)
     if end is None:
         canceled = transitions.changes(row, Action.CANCEL_NOW, today)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gateway_worker.disputed_rows import Chargeback, ends_as
+from gateway_worker.disputed_rows import Chargeback, Undecided, ends_as
 from gateway_worker.handling import KNOWN, UNTIL_A_PERSON_ACTS, EventOutcome, Handled, later, passed_over
 from gateway_worker.payments import UNDER_LEASE, paid_first, renewed
 from renewals.domain import disputes, subscription
-from renewals.domain.changes import CUSTOMER, ChangeKind, of_dispute
+from renewals.domain.changes import CUSTOMER, ChangeKind, may_lack, may_tell, of_dispute
 from renewals.domain.disputes import DisputeEffect
 from renewals.domain.errors import BadRow, Collision, Outdated, repeat_while_outdated
 from renewals.domain.gateway_event import GatewayEventType
@@ -137,6 +137,11 @@ class _Look:
             # A row that cannot be read is not charged. The event comes back until somebody has mended the row.
             self.note()
             return later("the row cannot be read", UNTIL_A_PERSON_ACTS)
+        except Undecided:
+            # To end the subscription could undo a decision of the seller; to leave the subscription alone could charge
+            # the customer again. A person mends or deletes the record, or ends the subscription.
+            self.note()
+            return later("the records of changes do not tell whether the seller has resumed", UNTIL_A_PERSON_ACTS)
         if row is None or end.change is None:
             self.seams.ledger.apply(self._with_effect(end.effect))
             return Handled(EventOutcome.DONE)
@@ -199,9 +204,6 @@ class _Look:
     def _chargeback(self, row: Row | None, history: History) -> Chargeback:
         # A test clock shifts the moments of changes and payments, but not the moments that the gateway reports.
         ahead = self.moment.now - self.moment.wall
-        changes, *_ = self.seams.register.changes.readable(self.period.subscription_id)
-        # A customer who has disputed a payment cannot undo the end by a resumption on the customer page.
-        resumed = [each.at for each in changes if each.what is ChangeKind.RESUMED and each.by != CUSTOMER]
         paid = [each.paid_at for each in history if each.renewal_date > self.period.renewal_date]
         return Chargeback(
             row,
@@ -209,10 +211,22 @@ class _Look:
             history,
             self.moment.today,
             is_kept=self.seams.keeps_disputed,
-            was_resumed_since=any(at > self._begun_at() + ahead for at in resumed),
+            was_resumed_since=self._was_resumed(self._begun_at() + ahead),
             was_won_long_ago=all(map(disputes.is_won, self.record["steps"]))
             and any(at is not None and at > self.dispute.at + ahead for at in paid),
         )
+
+    def _was_resumed(self, since: datetime) -> bool | None:
+        """Return whether the seller has resumed the subscription since a moment; None if nobody can tell."""
+        changes, unreadable, complete = self.seams.register.changes.readable(self.period.subscription_id)
+        # A customer who has disputed a payment cannot undo the end by a resumption on the customer page.
+        resumed = [each.at for each in changes if each.what is ChangeKind.RESUMED and each.by != CUSTOMER]
+        if any(at > since for at in resumed):
+            return True
+        others = [each for each in unreadable if each.get("by") != CUSTOMER]
+        by_hand = any(may_tell(each, ChangeKind.RESUMED, since) for each in others)
+        is_missing = not complete and may_lack(changes, unreadable, since)
+        return None if by_hand or is_missing else False
 
     def _begun_at(self) -> datetime:
         """Return the moment of the chargeback, by the gateway's clock.

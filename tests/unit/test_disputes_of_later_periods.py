@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from renewals.domain import disputes
+from renewals.domain.changes import ChangeKind
 from renewals.domain.disputes import DisputeStatus
 from renewals.domain.entitlement import entitlement
 from renewals.domain.payment import PaymentState
@@ -20,6 +21,7 @@ from renewals.ledger.asked_by import AskedBy
 from tests.cuts import Cut, Cuts
 from tests.door import Door, forget_secrets
 from tests.fakes import World
+from tests.unit.test_change_records import flood
 
 PERIOD, NEXT, LAST = "2026-01-31", "2026-02-28", "2026-03-31"
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -395,9 +397,9 @@ def test_an_inquiry_that_becomes_a_chargeback_after_a_resumption(door: Door) -> 
     assert (_subscription(door), _effects(door)) == (("active", NEXT), {"dp_1": "ending"})
 
 
-def test_a_resumption_after_the_chargeback_stands(door: Door) -> None:
-    """An inquiry became a chargeback, somebody resumed the subscription afterwards, and the event of the chargeback
-    comes late: the old chargeback does not undo the newer decision."""
+def _late_chargeback(door: Door) -> Any:
+    """Let an inquiry become a chargeback, and somebody resume the subscription afterwards; return the event of the
+    chargeback, which nobody has heard yet."""
     _contest(door, INQUIRY)
     door.later(DAY)
     door.world.gateway.dispute_becomes("dp_1", NEEDS)
@@ -405,9 +407,83 @@ def test_a_resumption_after_the_chargeback_stands(door: Door) -> None:
     door.later(DAY)
     for action in (Action.PAUSE, Action.RESUME):
         _act(door, action)
+    return late
+
+
+def test_a_resumption_after_the_chargeback_stands(door: Door) -> None:
+    """An inquiry became a chargeback, somebody resumed the subscription afterwards, and the event of the chargeback
+    comes late: the old chargeback does not undo the newer decision."""
+    late = _late_chargeback(door)
     door.later(DAY)
     _deliver(door, late)
     assert (_subscription(door), _effects(door)) == (("active", None), {"dp_1": "resumed"})
+
+
+_BAD = {"subscription_id": "sub_1", "at": "2026-01-31T14:00:00+00:00", "by": "ann", "what": "edited", "details": {}}
+_BAD_RECORDS: list[dict[str, Any]] = [{"at": "soon"}, {"at": "2026-01-31T14:00:00"}, {"details": None}]
+
+
+@pytest.mark.parametrize("fault", _BAD_RECORDS)
+@pytest.mark.parametrize(
+    "harmless", [{"change": "by hand"}, {"change": "2026-01-31T11:00:00+00:00/a", "what": "resumed"},
+                 {"change": "by hand", "what": "resumed", "by": "customer"}],
+)  # fmt: skip
+def test_a_chargeback_ends_in_spite_of_a_record_that_cannot_be_read(
+    door: Door, fault: dict[str, Any], harmless: dict[str, Any]
+) -> None:
+    """The record of a change that somebody wrote by hand, and that cannot be read, does not keep a chargeback from
+    ending the subscription if the record tells another change, an earlier one, or one by the customer."""
+    door.world.dynamodb.put("changes", _BAD | harmless | fault)
+    _contest(door)
+    assert (_subscription(door), _effects(door)) == (("active", NEXT), {"dp_1": "ending"})
+
+
+@pytest.mark.parametrize("fault", _BAD_RECORDS)
+@pytest.mark.parametrize("key", ["by hand", "2026-02-20T12:00:00+00:00/a", "2026-02-20T12:00:00/a"])
+@pytest.mark.parametrize("what", ["resumed", "by hand"])
+def test_a_record_that_may_be_a_resumption_waits_for_a_person(
+    door: Door, fault: dict[str, Any], key: str, what: str
+) -> None:
+    """If a record that cannot be read may be the seller's resumption after the chargeback, the dispute is recorded, and
+    the event waits for hours. After somebody has deleted the record, the subscription ends."""
+    door.world.dynamodb.put("changes", _BAD | {"change": key, "what": what} | fault)
+    _contest(door)
+    assert (_subscription(door), _effects(door), door.queue.hidden) == (("active", None), {"dp_1": None}, 1)
+    door.world.dynamodb.delete("changes", ("sub_1", key))
+    door.later(2 * HOUR)
+    assert (_subscription(door), _effects(door)) == (("active", NEXT), {"dp_1": "ending"})
+
+
+def test_a_resumption_stands_after_weeks_of_strangers_requests(door: Door) -> None:
+    """The seller resumes after the chargeback, strangers cause as many records as the limits permit, and the event
+    comes two weeks later: the resumption stands."""
+    late = _late_chargeback(door)
+    flood(door.world, door.now)
+    door.later(14 * DAY)
+    _deliver(door, late)
+    assert (_subscription(door), _effects(door)) == (("active", None), {"dp_1": "resumed"})
+
+
+def test_changes_that_were_not_read_may_hide_a_resumption(door: Door) -> None:
+    """The seller resumes after the chargeback and then makes more changes than are read: the dispute is recorded, and
+    the event waits for a person. If a change before the chargeback is among the latest, nothing is hidden."""
+    late = _late_chargeback(door)
+    for second in range(1, 251):
+        moment = AskedBy("ann", door.now + timedelta(seconds=second))
+        door.world.register.changes.note("sub_1", ChangeKind.EDITED, moment)
+    door.later(DAY)
+    _deliver(door, late)
+    assert (_subscription(door), _effects(door), door.queue.hidden) == (("active", None), {"dp_1": None}, 1)
+
+
+def test_changes_that_were_not_read_are_older_than_those_read(door: Door) -> None:
+    """More changes than are read lie before the chargeback: none of them can be a resumption after the chargeback, and
+    the subscription ends."""
+    for second in range(300):
+        moment = AskedBy("ann", door.now - DAY + timedelta(seconds=second))
+        door.world.register.changes.note("sub_1", ChangeKind.EDITED, moment)
+    _contest(door)
+    assert (_subscription(door), _effects(door)) == (("active", NEXT), {"dp_1": "ending"})
 
 
 # --- disputes that are old, and reports that change little ------------------------------------------------------------

@@ -117,6 +117,28 @@ def _pair(kept: Value) -> tuple[Value, Value]:
     return old, new
 
 
+def may_tell(item: Item, what: ChangeKind, since: datetime) -> bool:
+    """Whether a record that cannot be read may be the record of a change of the kind `what` after a moment."""
+    kind = item.get("what")
+    is_other = isinstance(kind, str) and kind in ChangeKind and kind != what
+    return not is_other and _may_be_since(item, since)
+
+
+def may_lack(changes: Sequence[Change], unreadable: Sequence[Item], since: datetime) -> bool:
+    """Whether a list of the latest records that is not complete may lack a record of a change after a moment. The list
+    lacks records that are older than every record with a time in the key."""
+    keys: list[Item] = [*({"change": each.key} for each in changes), *unreadable]
+    return all(_may_be_since(each, since) for each in keys)
+
+
+def _may_be_since(item: Item, since: datetime) -> bool:
+    """Whether the key of a record permits that the record was written after a moment."""
+    try:
+        return datetime.fromisoformat(text(item, "change").partition("/")[0]) > since
+    except (TypeError, ValueError):  # no time, or a time without its zone
+        return True
+
+
 _DISPUTE = "the dispute "
 
 

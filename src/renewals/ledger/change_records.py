@@ -47,21 +47,21 @@ class ChangeRecords:
         self._client = client
         self._table = table
 
-    def readable(self, subscription_id: str) -> tuple[list[Change], list[str], bool]:
-        """Return the latest changes that can be read, the keys of the records that cannot be read, and whether the
-        subscription has no further records.
+    def readable(self, subscription_id: str) -> tuple[list[Change], list[Item], bool]:
+        """Return the latest changes that can be read, the records that somebody wrote by hand and that cannot be read,
+        and whether the subscription has no further records.
 
         At most 250 records of changes are returned, and the requests of strangers beside them. A list that is not
         complete lacks the oldest records with a time in the key. Even such a list has the creation, whose key sorts
         after every time.
         """
         items, complete = self._latest(subscription_id)
-        changes, unreadable = list[Change](), list[str]()
+        changes, unreadable = list[Change](), list[Item]()
         for item in items:
             try:
                 changes.append(change_from(item))
             except (KeyError, TypeError, ValueError):
-                unreadable.append(str(item["change"]))
+                unreadable.append(item)
         return changes, unreadable, complete
 
     def _latest(self, subscription_id: str) -> tuple[list[Item], bool]:
