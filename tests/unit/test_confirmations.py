@@ -220,6 +220,24 @@ def test_rows_by_hand_and_rows_of_a_backup_mail_nobody(stack: Stack) -> None:
     assert stack.queue.bodies == []
 
 
+@pytest.mark.parametrize("fault", [{"at": "soon"}, {"at": "2026-01-31T12:00:00"}, {"details": None}])
+def test_a_record_that_cannot_be_read_keeps_no_confirmation_back(stack: Stack, fault: dict[str, Any]) -> None:
+    """The record of a change that somebody wrote by hand, and that cannot be read, is left out: a cancellation is
+    confirmed all the same."""
+    stack.shop.subscribe()
+    record = {
+        "subscription_id": "sub_1",
+        "change": "by hand",
+        "at": str(NOON),
+        "by": "ann",
+        "what": "edited",
+        "details": {},
+    }
+    stack.shop.dynamodb.put("changes", record | fault)
+    stack.act(Action.CANCEL_AT_PERIOD_END, NOON)
+    assert stack.settle(NOON + LATER) == ["Your subscription to Pro is canceled"]
+
+
 def _as_an_earlier_version_wrote(stack: Stack) -> None:
     """Take the marks out of the records of changes, which earlier versions did not write."""
     for key, item in list(stack.shop.dynamodb.items("changes").items()):

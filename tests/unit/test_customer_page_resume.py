@@ -12,6 +12,7 @@ from renewals.language import words
 from renewals.ledger.asked_by import AskedBy
 from tests.door import Door, forget_secrets
 from tests.fakes import LATER, NOON, World
+from tests.unit.test_change_records import flood
 from tests.visitor import DAY, Visitor
 
 
@@ -229,6 +230,24 @@ def test_an_end_stands_if_a_record_of_a_change_cannot_be_read(visitor: Visitor, 
     assert visitor.press("cancel").status == 303
     shop.dynamodb.put("changes", {"subscription_id": "sub_1", "change": "by hand", "what": "by hand"})
     assert 'href="resume"' not in visitor.get("overview").html
+
+
+def test_a_customer_takes_the_own_end_back_after_weeks_of_strangers_requests(visitor: Visitor, shop: World) -> None:
+    """However many links and declarations strangers cause, the customer's own end is known, and can be taken back."""
+    visitor.sign_in()
+    assert visitor.press("cancel").status == 303
+    flood(shop, NOON + timedelta(hours=1))
+    assert 'href="resume"' in visitor.get("overview").html
+
+
+@pytest.mark.parametrize("kind", [ChangeKind.LINK_ASKED, ChangeKind.EDITED])
+def test_resumptions_that_were_not_read_do_not_lift_the_limit(visitor: Visitor, shop: World, kind: ChangeKind) -> None:
+    """If more records of this day exist than are read, the limit of resumptions counts as reached."""
+    shop.edit(status="paused")
+    visitor.sign_in()
+    for n in range(1001):
+        shop.register.changes.note("sub_1", kind, AskedBy("ann", visitor.now + timedelta(milliseconds=n)))
+    assert visitor.press("resume").status == 429
 
 
 def test_a_queue_that_fails_does_not_fail_the_change(visitor: Visitor, shop: World) -> None:

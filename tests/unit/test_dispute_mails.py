@@ -164,6 +164,42 @@ def test_a_subscription_that_ended_at_once_has_ended(monkeypatch: pytest.MonkeyP
     assert "Last day" not in told
 
 
+def _contested_while(monkeypatch: pytest.MonkeyPatch, status: str) -> Disputed:
+    """Return a subscription with two paid periods that is paused or unpaid, and whose first payment is disputed."""
+    disputed = Disputed(monkeypatch)
+    disputed.door.later(timedelta(days=28))
+    assert disputed.shop.run("second", disputed.now) == "Success"
+    disputed.shop.gateway.events.clear()
+    if status == "paused":
+        disputed.act(Action.PAUSE)
+    else:
+        disputed.shop.edit(status=status)
+    disputed.door.later(timedelta(hours=1))
+    disputed.contest()
+    disputed.hear()
+    return disputed
+
+
+@pytest.mark.parametrize("status", ["paused", "unpaid"])
+def test_a_stopped_subscription_with_paid_days_is_told(monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+    """A paused or unpaid subscription that a chargeback ends with the days of another payment is told of the end, with
+    the last of these days."""
+    disputed = _contested_while(monkeypatch, status)
+    assert (disputed.shop.row()["status"], disputed.shop.row()["cancel_at"]) == (status, "2026-03-31")
+    assert disputed.told() == [ENDS]
+    assert "Your last day is 30 March 2026." in _text(disputed.shop.mails()[-1])
+
+
+def test_an_end_by_a_dispute_that_nobody_was_told_of_for_a_week_is_left_out(disputed: Disputed) -> None:
+    """A stack of an earlier version recorded the end by a dispute and mailed nobody: a change of the address after a
+    week mails nothing about the end, records nothing as failed, and parks nothing for a person."""
+    disputed.contest()
+    disputed.hear()
+    disputed.stack.edit(disputed.now + LATER, customer_email="ann@new.example")
+    assert disputed.told(timedelta(days=7)) == []
+    assert all(each.mail is None for each in disputed.shop.register.changes.readable("sub_1")[0])
+
+
 def test_an_open_payment_is_not_promised_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a refused payment of the next period may still be taken, the mail does not promise that nothing is charged.
     The mail says that the customer keeps the days of such a payment."""

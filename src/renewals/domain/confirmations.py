@@ -127,7 +127,8 @@ def owed(
     """Return the confirmations that still need work. A confirmation that is still recorded as being sent needs work,
     even if the confirmation is no longer true: a mail that was interrupted must be recorded as unknown. Any other
     confirmation must be true of the row now, and was never sent, or failed at an earlier address. A row without an
-    address owes none: nobody is there to be mailed.
+    address owes none: nobody is there to be mailed. An end by a dispute that nobody was told of in time owes none
+    either: earlier versions recorded such ends and mailed nobody.
 
     Args:
         row: the subscription's row.
@@ -161,6 +162,7 @@ def owed(
     true = [*_of_life(latest, subscription), *_of_terms(latest, subscription, needs_work), *links, *received]
     sent = frozenset(kinds) | _ALWAYS
     owed = [dated(each) for each in true if each.change not in begun and each.kind in sent and needs_work(each.change)]
+    owed = [each for each in owed if not (each.is_late and each.kind is MailKind.ENDED_BY_DISPUTE)]
     return [*(Confirmation(kind, each, subscription) for each in begun if (kind := kind_of(each))), *owed]
 
 
@@ -180,8 +182,10 @@ def _of_life(latest: Sequence[Change], subscription: Subscription) -> Iterator[C
     kind = kind_of(change) if change is not None else None
     if change is None or kind is None:
         return
+    # A paused or unpaid subscription keeps the end that a dispute has set, and the customer is told of no other end.
+    holds = subscription.status.is_live or kind is MailKind.ENDED_BY_DISPUTE
     ends = subscription.status is SubscriptionStatus.CANCELED or (
-        change.what is ChangeKind.ENDING and subscription.status.is_live and subscription.cancel_at is not None
+        change.what is ChangeKind.ENDING and holds and subscription.cancel_at is not None
     )
     if ends if kind in _ENDS else subscription.status.is_live:
         yield Confirmation(kind, change, subscription)
