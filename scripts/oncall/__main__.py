@@ -220,7 +220,7 @@ def charging_(deployment: Deployment, turn: str, why: str) -> None:
 @given
 @click.pass_context
 def declarations_(ctx: click.Context, deployment: Deployment) -> None:
-    """Show the open declarations of the public forms, oldest first.
+    """Show the open declarations of the public forms, oldest first, and last those that fit no subscription.
 
     Reads the whole table. The exit status is 1 if a declaration is open.
     """
@@ -244,6 +244,19 @@ def declaration_done(deployment: Deployment, declared: str) -> None:
     """
     declarations.done(deployment, declared)
     tell(f"done: {declared}")
+
+
+@main.command("declarations-done")
+@click.argument("day", metavar="YYYY-MM-DD", type=_day)
+@given
+def declarations_done(deployment: Deployment, day: datetime) -> None:
+    """Mark the declarations of a day that fit no subscription as done, after a flood.
+
+    The day is a day in UTC. Look at the list of `declarations` first: a customer may have declared under a second mail
+    address. The mark changes no subscription.
+    """
+    marked = declarations.done_without_fit(deployment, day.date())
+    tell(f"done: {number(marked, 'declaration')} without a subscription")
 
 
 @main.command("restore")

@@ -833,6 +833,27 @@ def test_the_command_lists_the_open_declarations_and_marks_one_done(
     assert (told.output, told.exit_code) == ("0 open declarations.\n", 0)
 
 
+def test_a_flood_buries_no_declaration_that_fits(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever fills the forms with made-up words pushes no true declaration out of sight: the declarations that fit no
+    subscription are listed last, and one command marks those of one day as done. Declarations of another day, those
+    that fit, and those that nobody has looked at stay open."""
+    monkeypatch.setattr(boto3, "Session", lambda: Account(desk.shop))
+    for n in range(3):
+        desk.declared(name=f"Eve {n}", address="eve@else.example")
+    desk.declared("withdrawal")
+    desk.declare(name="Not Yet", contract="Nonsense")
+    desk.heard.add(desk.records[-1]["declaration"])
+    desk.visitor.now += DAY
+    desk.declared(name="Of the next day", address="eve@else.example")
+    told = CliRunner().invoke(main, ["declarations"]).output
+    names = re.findall(r"^    (.+?) <", told, re.MULTILINE)
+    assert names == ["Ann Lee", "Not Yet", "Eve 0", "Eve 1", "Eve 2", "Of the next day"]
+    marked = CliRunner().invoke(main, ["declarations-done", "2026-01-31"])
+    assert (marked.output, marked.exit_code) == ("done: 3 declarations without a subscription\n", 0)
+    told = CliRunner().invoke(main, ["declarations"]).output
+    assert re.findall(r"^    (.+?) <", told, re.MULTILINE) == ["Ann Lee", "Not Yet", "Of the next day"]
+
+
 def test_without_the_index_on_addresses_a_declaration_must_name_the_id(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
