@@ -104,6 +104,7 @@ class Shop:
         self.subscriptions = tables.Table(stack.outputs["SubscriptionsTableName"])
         self.renewals = tables.Table(stack.outputs["RenewalsTableName"])
         self.changes = tables.Table(stack.outputs["ChangesTableName"])
+        self.declarations = tables.Table(stack.outputs["DeclarationsTableName"])
         self._gateway = official_client(stack.gateway_url, stack.gateway_key).v1
         self._http = urllib3.PoolManager(timeout=10, retries=False)
         self._mails: dict[Path, EmailMessage] = {}

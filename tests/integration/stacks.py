@@ -37,7 +37,8 @@ LOGS = "test_logs.py"
 """A file that runs in several shares, after all other files of the share."""
 
 SHARES = {
-    # The alarms need a stack on which nothing has gone wrong yet, and move the clock of the stack's metrics.
+    # The alarms need a stack on which nothing has gone wrong yet, and move the clock of the stack's metrics. The pages
+    # of the console, mails and customers need no stack.
     "after the alarms": Share(
         (
             "test_alarms.py",
@@ -48,6 +49,9 @@ SHARES = {
             "test_second_opinion.py",
             "test_hostile_gateway.py",
             "test_console.py",
+            "test_console_pages.py",
+            "test_mail_pages.py",
+            "test_account_pages.py",
             "test_redeploy.py",
             LOGS,
         )
@@ -73,18 +77,14 @@ SHARES = {
             LOGS,
         )
     ),
-    # Outside production a subscription may have a test clock. The check and the pages of mails, console and customers
-    # need no stack. The ceilings need only the built functions, on any stack, and come last, since they keep all cores
-    # busy while the other shares are done.
+    # Outside production a subscription may have a test clock. The check needs no stack. The ceilings need only the
+    # built functions, on any stack, and come last, since they keep all cores busy while the other shares are done.
     "with test clocks": Share(
         (
             "test_own_subscription.py",
             "test_customer_page_in_a_browser.py",
             "test_simulation.py",
             "test_check.py",
-            "test_console_pages.py",
-            "test_mail_pages.py",
-            "test_account_pages.py",
             "test_ceilings.py",
         ),
         ENVIRONMENT,

@@ -17,6 +17,8 @@ import urllib3
 
 from local.cuts import Cuts
 from local.gateway import official_client
+from renewals.domain import declarations
+from renewals.domain.declarations import Declaration, DeclarationKind, DeclarationState, Way
 from tests.integration.shop import (
     FAILED,
     SUCCEEDED,
@@ -602,6 +604,49 @@ def test_a_typed_address_that_cannot_be_handled(shop: Shop, watch: Watch) -> Non
     shop.retries_until(lambda: "address-dead-letters" in watch.on())
     queues.purge_queue(QueueUrl=dead)
     watch.goes_off("address-dead-letters")
+
+
+def test_declarations_wait_for_a_person(shop: Shop, watch: Watch) -> None:
+    """A cancellation on the public form that fits no subscription waits for a person: an alarm tells. More than fifty
+    declarations within an hour turn on an alarm of their own."""
+    table = shop.declarations
+    _declare(table, 1)
+    watch.comes_on("declarations-for-person")
+    watch.goes_off("declarations-for-person")
+    _declare(table, 51)
+    watch.comes_on("many-declarations", "declarations-for-person")
+    wait_until(lambda: all(each["state"] == DeclarationState.FOR_A_PERSON for each in table.scan()["Items"]))
+    _forget(table)
+    watch.goes_off("many-declarations", "declarations-for-person", after=61 * MINUTES)
+
+
+def test_declarations_are_looked_at_late(shop: Shop, watch: Watch) -> None:
+    """While the worker of declarations fails, the oldest declaration grows older: after 15 minutes an alarm comes on,
+    and goes off once the worker has looked at the declaration."""
+    table = shop.declarations
+    with misled(shop, "subscription-mgmt-declaration-worker-prod", DECLARATIONS_TABLE="gone"):
+        _declare(table, 1)
+        watch.time.for_alarms(16 * MINUTES)
+        watch.comes_on("declarations-late")
+    wait_until(lambda: all(each["state"] == DeclarationState.FOR_A_PERSON for each in table.scan()["Items"]))
+    _forget(table)
+    watch.time.until_all_is_done(60)
+    watch.goes_off("declarations-late", "declarations-for-person", "lambda-errors", after=61 * MINUTES)
+
+
+def _declare(table: Any, number: int) -> None:
+    """Record declarations that fit no subscription, as the public form does."""
+    said = Declaration(DeclarationKind.CANCELLATION, "Ann", "Pro", "nobody@example.org", Way.ORDINARY)
+    with table.batch_writer() as batch:
+        for _ in range(number):
+            record = declarations.recorded(said, declarations.key_of(said, uuid.uuid4().hex), datetime.now(UTC))
+            item = declarations.item_of(record)
+            batch.put_item(Item=item | {"declared_at": record.declared_at.isoformat()})
+
+
+def _forget(table: Any) -> None:
+    for each in table.scan()["Items"]:
+        table.delete_item(Key={"declaration": each["declaration"]})
 
 
 def test_the_key_of_the_links_cannot_be_read(shop: Shop, watch: Watch) -> None:
