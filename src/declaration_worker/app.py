@@ -1,7 +1,13 @@
 """DeclarationWorker: decides what follows from a declaration on the public forms.
 
 Event: a batch of records of the stream of the declarations table. Reply: {"looked_at": n}. A run that fails is started
-again by Lambda until the stream forgets the record after a day. A declaration has one effect, however often the
+again by Lambda until the stream forgets the record after a day.
+
+Once a day, the schedule sends {"declarations": "open"}. The function then looks at the declarations that nobody has
+looked at for an hour, because the stream may have forgotten their records. The declarations that wait for a person are
+counted again, so that the alarm comes on every day while one waits.
+
+A declaration has one effect, however often the
 declaration is looked at: the declaration's state and the record of the change name what was done already.
 
 A cancellation that fits takes effect as on the customer page, and the customer is told. Every other declaration waits
@@ -12,6 +18,7 @@ DeclarationsForPerson those that wait for a person.
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
 from functools import cache
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -41,13 +48,30 @@ _CURABLE = (BotoCoreError, ClientError, Collision, NotHandedOver, Throttled, Try
 """The errors against which a further run may help, at once or after a person has mended the deployment."""
 
 
+_LATE = timedelta(hours=1)
+
+
 @telemetry.observed
 def handler(event: Event, _context: object) -> Reply:
-    """Look at the declarations of the batch; see the module."""
-    keys = [_key(each) for each in records(event)]
+    """Look at the declarations of the batch, or at the open declarations; see the module."""
+    keys = [_key(each) for each in records(event)] if "Records" in event else _late_ones()
     for key in keys:
         _look_at(key)
     return {"looked_at": len(keys)}
+
+
+def _late_ones() -> list[str]:
+    """Count the declarations that wait for a person, and return the keys of those that nobody has looked at for an
+    hour."""
+    found = list(_declarations().open())
+    readable = [each for each in found if isinstance(each, Recorded)]
+    waiting = len(found) - sum(each.state is DeclarationState.NEW for each in readable)
+    if waiting:
+        telemetry.count("DeclarationsForPerson", waiting)
+        telemetry.flush()
+    now = clock.current().wall
+    late = (each for each in readable if each.state is DeclarationState.NEW and now - each.declared_at > _LATE)
+    return [each.key for each in sorted(late, key=lambda each: each.declared_at)]
 
 
 def _key(record: Event) -> str:
@@ -67,6 +91,7 @@ def _look_at(key: str) -> None:
     decision = _decided(record)
     if decision.state is DeclarationState.FOR_A_PERSON:
         telemetry.count("DeclarationsForPerson")
+    telemetry.flush()  # before the mark: if the run is killed now, the declaration is counted again, and never lost
     told = {"number": record.number, "state": decision.state.value, "why": decision.why}
     telemetry.logger().info("declaration", extra=told)
     with suppress(Overtaken):  # a person, or another run, was faster

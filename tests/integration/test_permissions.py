@@ -587,12 +587,20 @@ def declaration(deployed: Deployed) -> Iterator[Answer]:
     assert "cancel_at" in deployed.shop.row(subscriber)
 
 
-def declaration_hands_over(deployed: Deployed) -> Iterator[Answer]:
-    """Look at a declared cancellation of a subscription that is past due: the end always stands, and the open payment
-    goes to the queue if permitted."""
+def declarations_that_are_open(deployed: Deployed) -> Iterator[Answer]:
+    """Look at the open declarations, as the schedule does once a day. All are younger than an hour."""
     for _ in range(2):
-        subscriber = deployed.shop.subscribe(card="pm_card_chargeCustomerFail")
-        deployed.pay(subscriber)
+        answer = deployed.call("DeclarationWorker", {"declarations": "open"})
+        done = "looked_at" in answer.reply
+        yield Answer(PROMISED["DeclarationWorkerRole"] if done else {}, answer.told)
+
+
+def declaration_hands_over(deployed: Deployed) -> Iterator[Answer]:
+    """Look at a declared cancellation of a subscription whose next attempt is set: the end always stands, and the
+    attempt goes to the queue if permitted."""
+    for _ in range(2):
+        ahead = (today() + timedelta(days=40)).isoformat()
+        subscriber = deployed.shop.subscribe(renewal_date=ahead, next_attempt=today().isoformat())
         answer = deployed.call("DeclarationWorker", _declared(deployed, subscriber))
         done = "not handed over" not in answer.told
         yield Answer(PROMISED["DeclarationWorkerRole"] if done else {}, answer.told)
@@ -1011,6 +1019,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("CustomerPageRole", "dynamodb:PutItem", "table/<Declarations>"): page_declares,
     Grant("DeclarationWorkerRole", "dynamodb:GetItem", "table/<Declarations>"): declaration,
     Grant("DeclarationWorkerRole", "dynamodb:UpdateItem", "table/<Declarations>"): declaration,
+    Grant("DeclarationWorkerRole", "dynamodb:Scan", "table/<Declarations>"): declarations_that_are_open,
     Grant("DeclarationWorkerRole", "dynamodb:Query", "table/<Subscriptions>"): declaration,
     Grant("DeclarationWorkerRole", "dynamodb:Query", "table/<Subscriptions>/index/mail-address-index"): declaration,
     Grant("DeclarationWorkerRole", "dynamodb:BatchGetItem", "table/<Subscriptions>"): declaration,
@@ -1192,6 +1201,7 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
             Grant("SweepSchedulesRole", "lambda:InvokeFunction", "function:<RenewalSweep>"),
             Grant("AuditScheduleRole", "lambda:InvokeFunction", "function:<RenewalAudit>"),
             Grant("GatewayCatchUpScheduleRole", "lambda:InvokeFunction", "function:<GatewayCatchUp>"),
+            Grant("DeclarationsScheduleRole", "lambda:InvokeFunction", "function:<DeclarationWorker>"),
             Grant("DeliveriesScheduleRole", "lambda:InvokeFunction", "function:<EventDeliverer>"),
         ],
     ),

@@ -16,7 +16,7 @@ import send_email.app
 from declaration_worker import app as worker
 from renewals.domain import confirmations, declaration_numbers, declarations
 from renewals.domain.changes import ChangeKind
-from renewals.domain.declarations import Declaration, DeclarationKind, DeclarationState
+from renewals.domain.declarations import Declaration, DeclarationKind, DeclarationState, Recorded
 from renewals.domain.errors import BadSetting, Collision, MissingSetting, NotHandedOver, Throttled, TryAgain
 from renewals.domain.item_values import Item
 from renewals.language.tags import LANGUAGES
@@ -24,7 +24,7 @@ from renewals.ledger import customer_changes
 from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.declarations import Declarations
 from renewals.ledger.receipt_links import LinkKey
-from renewals.runtime import aws, clock, dynamodb
+from renewals.runtime import aws, clock, dynamodb, telemetry
 from renewals.runtime.clock import Moment
 from scripts.oncall.__main__ import main
 from tests import fakes
@@ -764,6 +764,65 @@ def test_where_not_all_changes_can_be_read_a_person_decides(desk: Desk) -> None:
     assert not changes.readable("sub_1")[2]
     assert desk.declared()["why"] == "taken_back"
     assert "cancel_at" not in desk.shop.row()
+
+
+def test_the_metrics_of_a_declaration_are_written_before_its_mark(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is killed in its second declaration has written the metrics of the first: the alarm comes on."""
+    written = list[str]()
+
+    def flush() -> None:
+        written.extend(desk.visitor.counted)
+        desk.visitor.counted.clear()
+
+    monkeypatch.setattr(telemetry, "flush", flush)
+    for name in ("First", "Second"):
+        desk.declare("withdrawal", name=name)
+    marked = Declarations.mark
+
+    def mark(table: Declarations, each: Recorded, *rest: Any) -> None:
+        assert written[-2:] == ["DeclarationsLookedAt", "DeclarationsForPerson"]
+        assert desk.visitor.counted == []
+        marked(table, each, *rest)
+
+    monkeypatch.setattr(Declarations, "mark", mark)
+    desk.work()
+    assert len(written) == 4
+
+
+def test_what_the_stream_has_forgotten_is_looked_at_daily_and_what_waits_is_counted_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daily run looks at the declarations that nobody has looked at for an hour, leaves younger ones to the stream,
+    and counts those that wait for a person every day until a person has dealt with them."""
+    counted = list[tuple[str, int]]()
+    monkeypatch.setattr(telemetry, "count", lambda name, by=1: counted.append((name, by)))
+
+    def current() -> Moment:
+        return clock.moment(desk.visitor.now, "prod", desk.shop.zone)
+
+    monkeypatch.setattr(clock, "current", current)
+    desk.declared("withdrawal")
+    desk.declare(name="missed")
+    desk.visitor.now += timedelta(hours=2)
+    desk.declare(name="young")
+    desk.shop.dynamodb.put("declarations", {"declaration": "by hand", "state": "new"})
+    counted.clear()
+    assert worker.handler({"declarations": "open"}, None) == {"looked_at": 1}
+    assert counted == [("DeclarationsForPerson", 2), ("DeclarationsLookedAt", 1)]
+    states = {
+        each["name"]: each["state"] for each in desk.shop.dynamodb.items("declarations").values() if "name" in each
+    }
+    assert states == {"Ann Lee": "for_a_person", "missed": "effective", "young": "new"}
+    client: Any = desk.shop.dynamodb
+    table = Declarations(client, "declarations")
+    for each in list(table.open()):
+        if isinstance(each, Recorded) and each.state is DeclarationState.FOR_A_PERSON:
+            table.mark(each, DeclarationState.DONE)
+    key = next(key for key, each in desk.shop.dynamodb.items("declarations").items() if "name" not in each)
+    desk.shop.dynamodb.delete("declarations", key)
+    counted.clear()
+    assert worker.handler({"declarations": "open"}, None) == {"looked_at": 0}
+    assert counted == []
 
 
 @pytest.mark.parametrize("trouble", [KeyError("status"), error("InternalServerError", "Query")])

@@ -1272,6 +1272,16 @@ def test_declarations_are_recorded_and_looked_at() -> None:
     }
 
 
+def test_the_open_declarations_are_looked_at_once_a_day() -> None:
+    """Once a day, DeclarationWorker looks at declarations that were missed, and counts those that wait for a person."""
+    every = of_type("AWS::Scheduler::Schedule").values()
+    (schedule,) = (each for each in every if each["Name"] == "acme-declarations-qa")
+    assert schedule["ScheduleExpression"] == "cron(0 8 * * ? *)"
+    assert schedule["Target"]["Arn"] == "<DeclarationWorker.Arn>"
+    assert schedule["Target"]["RoleArn"] == "<DeclarationsScheduleRole.Arn>"
+    assert json.loads(schedule["Target"]["Input"]) == {"declarations": "open"}
+
+
 @pytest.mark.parametrize("name", ["CancellationForm", "WithdrawalForm"])
 def test_a_public_form_is_off_unless_its_parameter_says_so(name: str) -> None:
     """Each public form has a parameter of its own, which is off by default."""

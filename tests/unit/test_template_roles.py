@@ -118,6 +118,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         },
         "dynamodb:BatchGetItem": {"<Subscriptions.Arn>"},
         "dynamodb:GetItem": {"<Declarations.Arn>", "<Renewals.Arn>"},
+        "dynamodb:Scan": {"<Declarations.Arn>"},
         "dynamodb:UpdateItem": {"<Declarations.Arn>", "<Subscriptions.Arn>"},
         "dynamodb:PutItem": {"<Changes.Arn>"},
         "dynamodb:ConditionCheckItem": {"<Renewals.Arn>"},
@@ -216,6 +217,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         **_own_log("EventDeliverer"),
         **TRACES,
     },
+    "DeclarationsScheduleRole": {"lambda:InvokeFunction": {"<DeclarationWorker.Arn>"}},
     "DeliveriesScheduleRole": {"lambda:InvokeFunction": {"<EventDeliverer.Arn>"}},
     "EventPublisherRole": {
         **{
@@ -245,6 +247,7 @@ SERVICES = {
     "SweepSchedulesRole": "scheduler.amazonaws.com",
     "AuditScheduleRole": "scheduler.amazonaws.com",
     "GatewayCatchUpScheduleRole": "scheduler.amazonaws.com",
+    "DeclarationsScheduleRole": "scheduler.amazonaws.com",
     "DeliveriesScheduleRole": "scheduler.amazonaws.com",
 }
 

@@ -90,6 +90,12 @@ def amount(metric: str, value: float, currency: str) -> None:
         pass
 
 
+def flush() -> None:
+    """Write the collected metrics now. A run that is killed later does not lose them."""
+    if _metrics().metric_set:
+        _metrics().flush_metrics()
+
+
 def records(event: Event) -> list[Event]:
     """Return the records of an event with several records. Raises KeyError and TypeError for an event that AWS does not
     send."""
@@ -148,8 +154,7 @@ def observed(handler: Handler) -> Handler:
             raise
         finally:
             forget()
-            if _metrics().metric_set:
-                _metrics().flush_metrics()
+            flush()
             if not gc.isenabled():
                 # From now on, the garbage collector skips all objects made during the start.
                 gc.freeze()
