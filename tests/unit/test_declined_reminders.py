@@ -15,13 +15,16 @@ import pytest
 import send_email.app
 from renewals.domain import reminders
 from renewals.domain.changes import CUSTOMER, ChangeKind
+from renewals.domain.errors import Overtaken
 from renewals.domain.reminder_rules import Rules
 from renewals.domain.renewal import MailKind
+from renewals.domain.renewal_items import mail_from
 from renewals.domain.subscription import parse
 from renewals.language.tags import LANGUAGES
 from renewals.ledger import account_links
 from renewals.ledger.account_links import Account, Power, Purpose
 from renewals.ledger.asked_by import AskedBy
+from renewals.ledger.reminder_records import Records
 from tests import fakes
 from tests.fakes import DUE, LATER, NOON, PAGE, World
 from tests.visitor import HOST, Visitor, visiting
@@ -376,6 +379,40 @@ def test_a_declined_plan_is_reminded_of_about_every_half_year(days: int | None, 
     if owed:
         [mail] = _remind(shop)
         assert "List-Unsubscribe" not in mail
+
+
+@pytest.mark.parametrize(
+    ("days", "to", "owed"),
+    [(30, "bad@customer.example", False), (183, "bad@customer.example", True), (30, "earlier@customer.example", True)],
+)
+def test_a_failed_reminder_of_a_declined_plan_is_not_tried_each_period(days: int, to: str, *, owed: bool) -> None:
+    """A customer who has declined, and whose half-yearly reminder failed, is not owed a reminder of every period: the
+    next is owed after half a year, or when the address was corrected."""
+    shop = World()
+    failed = _sent("2025-12-31", EARLIER - days * DAY) | {"state": "failed", "to": to}
+    shop.subscribe(reminders="required", customer_email="bad@customer.example", reminder_upcoming=failed)
+    assert (MailKind.UPCOMING in reminders.owed(parse(shop.row()), EARLIER.date(), EACH_MONTH)) is owed
+
+
+def test_a_corrected_address_is_reminded_of_the_same_period(shop: World) -> None:
+    """A customer who has declined, and whose reminder came back, gets the reminder of the same period at a corrected
+    address, once."""
+    failed = _sent("2026-01-31", EARLIER - DAY) | {"state": "failed", "to": "bad@customer.example"}
+    shop.subscribe(reminders="required", reminder_upcoming=failed)
+    assert len(_remind(shop)) == 1
+    assert _remind(shop, EARLIER + DAY) == []
+
+
+def test_a_choice_that_somebody_writes_by_hand_is_heard_too(shop: World) -> None:
+    """A choice that a person writes into the row after the reminder was composed keeps the reminder from being claimed,
+    although the version of the row stays the same."""
+    shop.subscribe(reminder_upcoming=_sent("2025-12-31", EARLIER - 30 * DAY))
+    read = parse(shop.row())
+    shop.edit(reminders="required")
+    client: Any = shop.dynamodb
+    records, mail = Records(client, "subscriptions"), mail_from(_sent("2026-01-31", EARLIER))
+    with pytest.raises(Overtaken):
+        records.claim(read, MailKind.UPCOMING, mail, EARLIER.date(), EARLIER)
 
 
 def test_required_reminders_go_out_although_declined(shop: World) -> None:

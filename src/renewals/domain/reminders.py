@@ -117,7 +117,8 @@ def has_declined(row: Item) -> bool:
 
 
 def _was_reminded_lately(subscription: Subscription, today: date) -> bool:
-    """Whether a customer who has declined reminders of a short plan was reminded within the last half year."""
+    """Whether a customer who has declined reminders of a short plan was reminded within the last half year. A reminder
+    that failed at an address that still stands counts too: every further reminder would fail in the same way."""
     if not has_declined(subscription.row) or _period_days(subscription) > _LONGEST_MONTH:
         return False
     kept = subscription.row.get(f"reminder_{MailKind.UPCOMING}")
@@ -125,7 +126,9 @@ def _was_reminded_lately(subscription: Subscription, today: date) -> bool:
         mail = mail_from(kept) if isinstance(kept, dict) else None
     except (TypeError, KeyError, ValueError):
         return False
-    if mail is None or mail.at is None or not mail.state.is_out:
+    if mail is None or mail.at is None:
+        return False
+    if not mail.state.is_out and not mail_faults.is_in_vain(mail, mail_faults.address_of(subscription.row)):
         return False
     return today - mail.at.date() < _ONCE_IN
 

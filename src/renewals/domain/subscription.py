@@ -50,6 +50,7 @@ SAID_IN_MAILS = (
     "customer_name",
     "customer_email",
     "locale",
+    "reminders",
 )
 """The attributes of a row that reminders and confirmations say or go by. Such a mail is claimed only while these
 attributes are as they were when the mail was written."""
