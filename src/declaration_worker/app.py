@@ -88,7 +88,13 @@ def _look_at(key: str) -> None:
     if record is None or record.state is not DeclarationState.NEW:
         return
     telemetry.count("DeclarationsLookedAt")
-    decision = _decided(record)
+    try:
+        decision = _decided(record)
+    except Collision:
+        again = _declarations().get(key)
+        if again is not None and again.state is DeclarationState.NEW:
+            raise
+        return  # a person, or another run, was faster
     if decision.state is DeclarationState.FOR_A_PERSON:
         telemetry.count("DeclarationsForPerson")
     telemetry.flush()  # before the mark: if the run is killed now, the declaration is counted again, and never lost
@@ -130,7 +136,9 @@ def _deciding() -> Deciding:
         renewals=setting("RENEWALS_TABLE"),
         changes=setting("CHANGES_TABLE"),
     )
-    return Deciding(register, _rows_at, clock.of_row, _may_mail, wanted(setting("CONFIRMATIONS")))
+    return Deciding(
+        register, _rows_at, clock.of_row, _may_mail, wanted(setting("CONFIRMATIONS")), _declarations().still
+    )
 
 
 @cache

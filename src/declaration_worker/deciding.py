@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from renewals.domain.renewal_history import History
+    from renewals.runtime.attribute_values import TransactAction
     from renewals.runtime.clock import Moment
 
 _LOOKS = 4
@@ -67,6 +68,7 @@ class Deciding:
         moment_of: returns the present moment for a row.
         may_mail: counts one more mail about the receipt of a declaration, and returns whether the limit permits it.
         kinds: the kinds of confirmations that the deployment mails.
+        still: returns the check that nobody has dealt with the declaration since the read.
     """
 
     register: Register
@@ -74,12 +76,13 @@ class Deciding:
     moment_of: Callable[[Row], Moment]
     may_mail: Callable[[Row], bool]
     kinds: Collection[str]
+    still: Callable[[Recorded], TransactAction]
 
     def decide(self, record: Recorded) -> Decision:
         """Decide about a new declaration, and carry the decision out.
 
         Raises:
-            Collision: other writers keep changing the subscription.
+            Collision: other writers keep changing the subscription, or somebody has dealt with the declaration.
         """
         busy = Collision("the subscription")
         return repeat_while_outdated(lambda: self._looked_at(record), tries=_LOOKS, otherwise=busy)
@@ -125,9 +128,10 @@ class Deciding:
         earlier = next((each for each in changes if number_of(each.key) == record.number), None)
         if earlier is not None:  # an earlier run was cut off
             return rest if earlier.what in _ENDS else Doubt.CUT_OFF
+        subscription.parse(row)  # no mail can be written of a row that cannot be read
         found = cancellation(self.register, row, moment.today, lambda: history)
         if found is None:
-            return rest
+            return rest or Doubt.ENDS_ALREADY
         action, ends_on = found
         wished = record.declaration.wished
         if wished is not None and wished > ends_on:
@@ -140,9 +144,8 @@ class Deciding:
         if not is_complete:  # further records may have resumptions
             doubt = doubt or Doubt.TAKEN_BACK
         if doubt is None:
-            subscription.parse(row)  # the mail about the end could not be written of a row that cannot be read
             asked = AskedBy(CUSTOMER, moment.now, at=moment.wall, cause=record.number)
-            act(self.register, row, action, moment.today, asked)
+            act(self.register, row, action, moment.today, asked, beside=[self.still(record)])
         return doubt or rest
 
     def _cannot_tell(self, row: Row) -> Doubt | None:

@@ -1019,6 +1019,7 @@ PROBES: dict[Grant, Probe] = {
     Grant("CustomerPageRole", "dynamodb:PutItem", "table/<Declarations>"): page_declares,
     Grant("DeclarationWorkerRole", "dynamodb:GetItem", "table/<Declarations>"): declaration,
     Grant("DeclarationWorkerRole", "dynamodb:UpdateItem", "table/<Declarations>"): declaration,
+    Grant("DeclarationWorkerRole", "dynamodb:ConditionCheckItem", "table/<Declarations>"): declaration,
     Grant("DeclarationWorkerRole", "dynamodb:Scan", "table/<Declarations>"): declarations_that_are_open,
     Grant("DeclarationWorkerRole", "dynamodb:Query", "table/<Subscriptions>"): declaration,
     Grant("DeclarationWorkerRole", "dynamodb:Query", "table/<Subscriptions>/index/mail-address-index"): declaration,

@@ -564,11 +564,23 @@ def test_an_extraordinary_cancellation_ends_the_subscription_and_waits_for_a_per
 
 
 @pytest.mark.parametrize("row", [{"cancel_at": "2026-02-28"}, {"status": "canceled"}])
-def test_a_subscription_that_ends_already_stays_as_it_is(desk: Desk, row: dict[str, Any]) -> None:
-    """A declaration about a subscription that ends already is effective, and changes nothing."""
+def test_a_subscription_that_ends_already_stays_as_it_is_and_the_customer_hears_of_the_receipt(
+    desk: Desk, row: dict[str, Any]
+) -> None:
+    """A declaration about a subscription that ends already changes nothing. The receipt is recorded and confirmed by
+    mail, and a person answers, because the form promises an answer by mail."""
     desk.shop.edit(**row)
-    assert desk.declared()["state"] == "effective"
-    assert desk.shop.dynamodb.items("changes") == {}
+    told = desk.declared()
+    assert (told["state"], told["why"]) == ("for_a_person", "ends_already")
+    assert [each["what"] for each in desk.shop.dynamodb.items("changes").values()] == ["cancellation_declared"]
+    assert {name: desk.shop.row()[name] for name in row} == row
+    assert desk.mail() == ["We have received a cancellation of your subscription to Pro"]
+
+
+def test_a_status_that_nobody_knows_is_no_end(desk: Desk) -> None:
+    """A row with an unknown status was written by hand: a person looks at the declaration."""
+    desk.shop.edit(status="sleeping")
+    assert desk.declared()["why"] == "unreadable"
 
 
 @pytest.mark.parametrize("fault", ["off", "bounced"])
@@ -823,6 +835,30 @@ def test_what_the_stream_has_forgotten_is_looked_at_daily_and_what_waits_is_coun
     counted.clear()
     assert worker.handler({"declarations": "open"}, None) == {"looked_at": 0}
     assert counted == []
+
+
+@pytest.mark.parametrize("is_erased", [False, True])
+def test_what_a_person_has_dealt_with_meanwhile_ends_nothing(
+    desk: Desk, is_erased: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person marks the declaration as done, or erases the declaration, while DeclarationWorker looks at it: the
+    subscription is not ended, and the run succeeds."""
+    desk.declare()
+    real = declarations.fitting
+
+    def fitting(*rest: Any) -> Any:
+        key = next(iter(desk.shop.dynamodb.items("declarations")), None)
+        if is_erased and key is not None:
+            desk.shop.dynamodb.delete("declarations", key)
+        elif not is_erased:
+            desk.shop.dynamodb.put("declarations", desk.records[0] | {"state": "done"})
+        return real(*rest)
+
+    monkeypatch.setattr(declarations, "fitting", fitting)
+    desk.work()
+    assert "cancel_at" not in desk.shop.row()
+    assert [each["state"] for each in desk.records] == ([] if is_erased else ["done"])
+    assert desk.mail() == []
 
 
 @pytest.mark.parametrize("trouble", [KeyError("status"), error("InternalServerError", "Query")])

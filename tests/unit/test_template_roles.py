@@ -121,7 +121,7 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         "dynamodb:Scan": {"<Declarations.Arn>"},
         "dynamodb:UpdateItem": {"<Declarations.Arn>", "<Subscriptions.Arn>"},
         "dynamodb:PutItem": {"<Changes.Arn>"},
-        "dynamodb:ConditionCheckItem": {"<Renewals.Arn>"},
+        "dynamodb:ConditionCheckItem": {"<Declarations.Arn>", "<Renewals.Arn>"},
         "sqs:SendMessage": {"<RenewalQueue.Arn>"},
         **_own_log("DeclarationWorker"),
         **TRACES,

@@ -60,7 +60,7 @@ class DeclarationState(StrEnum):
 
     NEW = "new"
     EFFECTIVE = "effective"
-    """The subscription ends because of the declaration, or ended already."""
+    """The subscription ends because of the declaration."""
     FOR_A_PERSON = "for_a_person"
     DONE = "done"
     """A person has looked at the declaration, and has answered."""
@@ -72,6 +72,7 @@ class Doubt(Worded):
     WITHDRAWAL = "withdrawal", "a person decides about every withdrawal"
     NO_FIT = "no_fit", "no subscription, or more than one, fits the mail address and the contract"
     EXTRAORDINARY = "extraordinary", "the subscription ends, and a person decides about the important reason"
+    ENDS_ALREADY = "ends_already", "the subscription ends already, and stays as it is"
     LATER_DAY = "later_day", "the contract shall end on a later day than the paid period"
     NO_WAY_BACK = "no_way_back", "the customer could not take the end back, or would have less than three days for that"
     TAKEN_BACK = "taken_back", "the customer has taken such an end back in the last 30 days, or nobody can tell"

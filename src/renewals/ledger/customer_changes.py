@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from renewals.ledger.asked_by import AskedBy
     from renewals.ledger.register import Register
     from renewals.ledger.steps import Row
+    from renewals.runtime.attribute_values import TransactAction
 
 UNREADABLE = (KeyError, TypeError, ValueError)
 """The errors of an item of the ledger, or of a record, that somebody wrote by hand."""
@@ -87,13 +88,14 @@ def act(
     today: date,
     asked: AskedBy,
     given: Mapping[str, str] | None = None,
+    beside: Sequence[TransactAction] = (),
 ) -> None:
     """Change the status as Register.act does, and hand over the work that becomes due. Raises as Register.act, and
     BadRow if an item of the ledger cannot be read.
 
     No trouble after the change raises, because the change stands: the next sweep finds the work.
     """
-    changed = reading(register.act)(row, action, today, asked, given)
+    changed = reading(register.act)(row, action, today, asked, given, beside)
     try:
         hand_over_work(register, changed, today)
     except (BotoCoreError, ClientError, BadRow, Throttled, *UNREADABLE) as error:

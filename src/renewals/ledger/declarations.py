@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import UpdateTypeDef
 
     from renewals.domain.declarations import Declaration, Recorded
+    from renewals.runtime.attribute_values import TransactAction
 
 _PAGE = 1000
 _TWICE = timedelta(hours=1)
@@ -79,6 +80,11 @@ class Declarations:
         key = {"declaration": record.key}
         changed = dynamodb.change(self._table, key, changes, "#state = :was", {":was": record.state})
         dynamodb.transact(self._client, [{"Update": changed}])
+
+    def still(self, record: Recorded) -> TransactAction:
+        """Return the check that the declaration has the state that was read, for the transaction of a change."""
+        key = {"declaration": record.key}
+        return dynamodb.check(self._table, key, "#state = :was", {":was": record.state})
 
     def open(self) -> Iterator[Recorded | str]:
         """Yield the declarations that nobody has dealt with yet, in no order; of an item that cannot be read, the key.

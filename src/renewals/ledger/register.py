@@ -191,8 +191,10 @@ class Register:
         today: date,
         asked: AskedBy,
         given: Mapping[str, str] | None = None,
+        beside: Sequence[TransactAction] = (),
     ) -> Row:
-        """Change the status, with the further attributes in `given`, and return the changed row.
+        """Change the status, with the further attributes in `given`, and return the changed row. `beside` has further
+        actions and conditions for the same transaction.
 
         Raises:
             NotAllowed: The action may not follow the present status.
@@ -201,12 +203,14 @@ class Register:
         """
         changes = {**transitions.changes(row, action, today), **(given or {})}
         if action is Action.CANCEL_AT_PERIOD_END:
-            return self._end_with_period(row, changes, today, asked)
+            return self._end_with_period(row, changes, today, asked, beside)
         if action is Action.RESUME and status_of(row) is SubscriptionStatus.PAUSED:
-            return self._resume(row, changes, today, asked)
-        return self.edit(row, changes, _ACTIONS[action], asked)
+            return self._resume(row, changes, today, asked, beside)
+        return self.edit(row, changes, _ACTIONS[action], asked, beside)
 
-    def _end_with_period(self, row: Row, changes: dict[str, Value], today: date, asked: AskedBy) -> Row:
+    def _end_with_period(
+        self, row: Row, changes: dict[str, Value], today: date, asked: AskedBy, beside: Sequence[TransactAction]
+    ) -> Row:
         """Cancel the subscription at the end of the paid period, or of the period whose charge has begun.
 
         A charge that has begun goes on, and the subscription ends with the charged period. A begun charge that the row
@@ -228,7 +232,7 @@ class Register:
         on = subscription.renewal_date_of(row)
         standing = history.claimed_for(on) if on is not None else None
         still = self.ledger.stands_still(text(row, "subscription_id"), str(row.get("renewal_date")), standing)
-        return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still])
+        return self.edit(row, changes, _ACTIONS[Action.CANCEL_AT_PERIOD_END], asked, [still, *beside])
 
     def end_of_period(self, row: Row, today: date, history: History) -> Value:
         """Return the `cancel_at` that a cancellation at the end of the period would set now; see _end_with_period."""
@@ -240,7 +244,9 @@ class Register:
             return pauses.resumption(subscription.parse(row), today, history).until.isoformat()
         return row.get("renewal_date")
 
-    def _resume(self, row: Row, changes: Mapping[str, Value], today: date, asked: AskedBy) -> Row:
+    def _resume(
+        self, row: Row, changes: Mapping[str, Value], today: date, asked: AskedBy, beside: Sequence[TransactAction]
+    ) -> Row:
         """Resume a paused subscription. Periods that fell due in the pause are skipped.
 
         The next period begins today, or after the paid days if the paid days reach beyond today.
@@ -266,7 +272,7 @@ class Register:
                 resumed.until,
                 asked.now,
                 resumed={**changes, pauses.NOTE: None, "version": new["version"]},
-                recorded=self._recorded(row, new, ChangeKind.RESUMED, details, asked),
+                recorded=[*self._recorded(row, new, ChangeKind.RESUMED, details, asked), *beside],
             )
         )
         return new
