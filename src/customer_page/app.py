@@ -317,7 +317,7 @@ def _back_with_card(request: Request, token: str) -> PageAnswer:
         return visit.pages.notice(pages.trouble(HTTPStatus.TOO_MANY_REQUESTS), back)
     outcome, _ = hosted.ask(visit.row, Asks.TAKE_CARD, session=session)
     notice = _CARD_NOTICES.get(outcome, pages.NOT_NOW)
-    if outcome is CustomerOutcome.CARD_TAKEN:
+    if notice is pages.CARD_SAVED:
         row = row_of(visit.grant.subscription_id) or visit.row
         if hand_over_work(register(), row, visit.moment.today):
             notice = pages.CARD_SAVED_RETRIED

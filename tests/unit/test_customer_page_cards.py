@@ -47,6 +47,18 @@ def test_a_new_card_is_taken_and_what_is_past_due_is_tried_at_once(visitor: Visi
     assert len(visitor.queued) == 1
 
 
+def test_a_page_loaded_again_still_tells_of_the_past_due_payment(visitor: Visitor, shop: World) -> None:
+    """The gateway's event, or the first load of the page, has taken the card before: while the payment is past due, the
+    page says that the payment is tried, and not only that the card is saved."""
+    shop.edit(renewal_date="2026-01-31", payment_method="pm_declined")
+    shop.run()
+    visitor.now = NOON + LATER
+    visitor.sign_in()
+    address = shop.gateway.give_card(_opened(visitor), "pm_new", visitor.now)
+    for _ in range(2):
+        assert "trying to collect the payment that is past due" in _back(visitor, address).text
+
+
 def test_the_way_back_works_without_a_cookie(visitor: Visitor, shop: World) -> None:
     """A customer who comes back without a session, as in another browser, has the card taken all the same, and gets no
     session."""
