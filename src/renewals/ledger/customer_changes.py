@@ -98,8 +98,10 @@ def act(
     changed = reading(register.act)(row, action, today, asked, given, beside)
     try:
         hand_over_work(register, changed, today)
-    except (BotoCoreError, ClientError, BadRow, Throttled, *UNREADABLE) as error:
-        _warn(row, error)
+    except (BotoCoreError, ClientError) as error:
+        _warn(row, str(error))
+    except (BadRow, Throttled, *UNREADABLE) as error:
+        _warn(row, telemetry.named(error))
 
 
 def hand_over_work(register: Register, row: Row, today: date) -> bool:
@@ -116,9 +118,9 @@ def _hand_over(row: Row) -> None:
         queue = RenewalQueue(aws.sqs(), setting("RENEWAL_QUEUE_URL"))
         queue.send([RenewalRequest.of_row(row, renewal_date_of(row))])
     except (BotoCoreError, ClientError, NotHandedOver) as error:
-        _warn(row, error)
+        _warn(row, str(error))
 
 
-def _warn(row: Row, error: Exception) -> None:
-    told = {"subscription_id": telemetry.shown_id(row["subscription_id"]), "error": telemetry.named(error)}
+def _warn(row: Row, error: str) -> None:
+    told = {"subscription_id": telemetry.shown_id(row["subscription_id"]), "error": error}
     telemetry.logger().warning("the renewal was not handed over", extra=told)
