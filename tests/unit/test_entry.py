@@ -284,9 +284,11 @@ def _as_an_earlier_version_kept_it(api: Api, key: str) -> None:
 
 def test_an_answer_of_an_earlier_version_is_its_caller_s_alone(api: Api) -> None:
     """An answer stored without its caller is given to the caller who made the change, under any session, and to nobody
-    else."""
+    else. The record of a change that somebody wrote by hand, and that cannot be read, disturbs nothing."""
     first = api("POST", "/subscriptions", WITHOUT_ID, who=ZOE, Idempotency_Key="k")
     _as_an_earlier_version_kept_it(api, "k")
+    by_hand = {"subscription_id": first.body["subscription_id"], "change": "by hand", "what": "by hand"}
+    api.shop.dynamodb.put("changes", by_hand)
     again = api("POST", "/subscriptions", WITHOUT_ID, who=ZOE.replace("zoe", "yan"), Idempotency_Key="k")
     assert (again.status, again.body) == (201, first.body)
     other = api("POST", "/subscriptions", WITHOUT_ID, who=ANN, Idempotency_Key="k")
