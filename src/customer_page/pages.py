@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from hashlib import sha256
 from http import HTTPStatus
@@ -204,7 +205,7 @@ class Pages:
         """Return what a cancellation does, in sentences."""
         settling, unpaid = seen.settling, seen.settling or seen.refused
         if action is Action.CANCEL_AT_PERIOD_END and ends_on > seen.today:
-            day = self.words.day(ends_on)
+            day = self._last_day(ends_on)
             if settling is None:
                 return (self.words.say("page.cancel_period_end", day=day),)
             days = self.words.days(settling.renewal_date, settling.period_end)
@@ -214,13 +215,17 @@ class Pages:
             price = self.words.price(unpaid.amount, unpaid.currency)
             said = [self.words.say(_CANCELS_NOW[seen.open_payment], price=price)]
         if seen.paid_until is not None and seen.paid_until > seen.today:
-            said.append(self.words.say("page.cancel_paid", day=self.words.day(seen.paid_until)))
+            said.append(self.words.say("page.cancel_paid", day=self._last_day(seen.paid_until)))
         return tuple(said)
 
     def resume_words(self, charge: NextCharge | None, today: date, ends_on: date | None) -> tuple[str, ...]:
         """Return what a resumption does, in sentences. ends_on: the end that stays set, if any."""
-        end = (self.words.say("page.resume_ends", day=self.words.day(ends_on)),) if ends_on else ()
+        end = (self.words.say("page.resume_ends", day=self._last_day(ends_on)),) if ends_on else ()
         return (self._resumed(charge, today), *end)
+
+    def _last_day(self, end: date) -> str:
+        """Return the last day before an end, as the mails name the end too."""
+        return self.words.day(end - timedelta(days=1))
 
     def _resumed(self, charge: NextCharge | None, today: date) -> str:
         if charge is None:
@@ -243,7 +248,7 @@ class Pages:
 
     def _status(self, seen: Seen) -> list[str]:
         named = seen.state in (State.ENDING, State.ENDS_LATER, State.ENDED)
-        day = {"day": self.words.day(seen.ends_on)} if named and seen.ends_on else {}
+        day = {"day": self._last_day(seen.ends_on)} if named and seen.ends_on else {}
         without_day = State.UNKNOWN if seen.state is State.ENDS_LATER else State.CANCELED
         state = without_day if named and not day else seen.state
         said = [self.words.say(_STATES[state], **day)]

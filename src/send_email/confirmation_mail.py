@@ -133,7 +133,7 @@ class _Writing:
     def _canceled(self, charges: tuple[NextCharge, ...]) -> list[str]:
         """Say when the subscription ends, and whether money is still charged. A charge that began before the
         cancellation may still succeed at the bank."""
-        if self._is_canceled:
+        if self._has_ended:
             told = self._said("notices.cancellation_now_told", plan=self._plan)
         else:
             told = self._said("notices.cancellation_told", plan=self._plan, day=self._last_day)
@@ -151,8 +151,7 @@ class _Writing:
         """Say when the subscription ends, whether money is still charged, and whom to ask. The mail says nothing about
         who is right: the bank decides. A payment that began before may still succeed at the bank: the subscription
         then ends with the days of the payment, unless the status is `canceled` already."""
-        end = self.confirmation.subscription.cancel_at
-        if self._is_canceled or (end is not None and end <= self.ahead.today):
+        if self._has_ended:
             told = self._said("notices.ended_by_dispute_told", plan=self._plan)
         else:
             told = self._said("notices.ends_by_dispute_told", plan=self._plan, day=self._last_day)
@@ -253,6 +252,11 @@ class _Writing:
     @property
     def _is_canceled(self) -> bool:
         return self.confirmation.subscription.status is SubscriptionStatus.CANCELED
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether the last day is over: the sweep cancels a subscription later than on the day of its end."""
+        return self._is_canceled or self.confirmation.subscription.ends_by(self.ahead.today)
 
     @property
     def _plan(self) -> str:

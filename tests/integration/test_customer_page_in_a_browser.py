@@ -243,7 +243,7 @@ def test_an_active_customer_cancels_and_resumes(shop: Shop, customer: Customer) 
     in_tab.sign_in(subscriber)
     in_tab.press("Cancel subscription")
     in_tab.press("Cancel at the end of the period")
-    assert "Canceled. Your subscription ends on" in in_tab.text
+    assert "Canceled. Your last day is" in in_tab.text
     browser.close()
     browser.switch_to.window(here)
     customer.press("Cancel at the end of the period")

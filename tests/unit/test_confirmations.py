@@ -2,8 +2,9 @@
 
 import json
 import random
+import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from email.message import EmailMessage
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from renewals.domain.changes import ChangeKind, of_dispute
 from renewals.domain.renewal import MailKind, MailState
 from renewals.domain.timeline import timeline
 from renewals.domain.transitions import Action, NotAllowed
+from renewals.language import words
 from renewals.language.catalogues import catalogue
 from renewals.language.tags import LANGUAGES
 from renewals.ledger.asked_by import AskedBy
@@ -26,6 +28,7 @@ from tests.fakes import LATER, NOON
 from tests.streams import record
 from tests.unit.test_event_publisher import Publisher
 from tests.unit.test_mail_feedback import bounce
+from tests.visitor import visiting
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 SIGN_UP, CANCELED = "Your subscription to Pro", "Your subscription to Pro is canceled"
@@ -425,6 +428,46 @@ def test_a_cancellation_names_the_last_day_and_when_it_was_received(stack: Stack
     assert "We have canceled your subscription to Pro. Your last day is 27 February 2026." in told
     assert "Nothing more will be charged." in told
     assert "  Canceled at: 1 February 2026, 12:00 UTC+00\n" in told
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_the_customer_page_and_the_mail_name_the_same_last_day(stack: Stack, tag: str) -> None:
+    """A customer who cancels reads the same last day, and never the day after it, on the page that asks, on the page
+    that follows, and in the mail; once the day is over, the page still names that day."""
+    stack.sign_up(NOON, renewal_date="2026-02-28", locale=tag)
+    stack.settle(NOON)
+    last, after = (words(tag).day(date(2026, 2, day)) for day in (27, 28))
+    with visiting(stack.shop) as visitor:
+        visitor.sign_in()
+        asked = visitor.get("cancel").text
+        assert visitor.press("cancel").status == 303
+        canceled = visitor.get("overview").text
+        resumed = visitor.get("resume").text
+        visitor.now += 28 * DAY
+        ended = visitor.sign_in().text
+    assert len(stack.settle(NOON + LATER)) == 1
+    for text in (asked, canceled, _last(stack), ended):
+        assert last in text
+        assert after not in text
+    assert after in resumed  # the next payment is due on the day after the last day
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_the_page_says_the_last_day_in_the_words_of_the_mail(tag: str) -> None:
+    """Each text of the page about a coming end names the end as the last day, in the sentence of the mail."""
+    told = re.split("[.。] ?", catalogue("notices", tag)["cancellation_told"])[-2].casefold()
+    assert "{day}" in told
+    for key in ("state_ending", "state_ends_later", "cancel_period_end", "resume_ends"):
+        assert told in catalogue("page", tag)[key].casefold(), key
+
+
+def test_a_cancellation_on_the_day_of_the_renewal_names_no_day_before_the_cancellation(stack: Stack) -> None:
+    """A subscription that is canceled on the day on which the paid days are over has ended: the page says that the
+    subscription ends today, and the mail does not tell the customer of a last day to come."""
+    stack.sign_up(NOON, renewal_date="2026-01-31")
+    stack.act(Action.CANCEL_AT_PERIOD_END, NOON + SECOND)
+    assert stack.settle(NOON + LATER) == [CANCELED]
+    assert "We have canceled your subscription to Pro. Your subscription has ended." in _last(stack)
 
 
 def test_a_cancellation_at_once_names_no_later_day(stack: Stack) -> None:

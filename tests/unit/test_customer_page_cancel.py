@@ -10,20 +10,20 @@ from tests.fakes import LATER, NOON, World
 from tests.visitor import DAY, Visitor
 
 STATES: list[tuple[dict[str, Any], str, str, str]] = [
-    ({}, "Active", "ends on 28 February 2026", "active"),
+    ({}, "Active", "Your last day is 27 February 2026", "active"),
     ({"status": "past_due"}, "Past due", "ends today", "canceled"),
     ({"status": "paused"}, "Paused", "ends today", "canceled"),
     ({"status": "unpaid"}, "Suspended", "ends today", "canceled"),
     ({"renewal_date": "not a day"}, "Active", "ends today", "canceled"),
-    ({"amount": "by hand"}, "Active", "ends on 28 February 2026", "active"),
+    ({"amount": "by hand"}, "Active", "Your last day is 27 February 2026", "active"),
     ({"status": "past_due", "cancel_at": "2026-03-31"}, "Past due", "ends today", "canceled"),
     (
         {"cancel_at": "2026-06-30"},
-        "Active. Your subscription ends on 30 June 2026.",
-        "ends on 28 February 2026",
+        "Active. Your last day is 29 June 2026.",
+        "Your last day is 27 February 2026",
         "active",
     ),
-    ({"cancel_at": "soon"}, "Not known at the moment", "ends on 28 February 2026", "active"),
+    ({"cancel_at": "soon"}, "Not known at the moment", "Your last day is 27 February 2026", "active"),
 ]
 
 
@@ -43,7 +43,7 @@ def test_a_customer_cancels_in_every_state(
     assert shop.row()["status"] == status
     if status == "active":
         assert shop.row()["cancel_at"] == "2026-02-28"
-        assert "Canceled. Your subscription ends on 28 February 2026." in visitor.get("overview").text
+        assert "Canceled. Your last day is 27 February 2026." in visitor.get("overview").text
     else:
         assert "Canceled. Nothing is charged any more." in visitor.get("overview").text
     [change] = shop.dynamodb.items("changes").values()
@@ -97,7 +97,7 @@ def test_a_page_that_a_renewal_has_overtaken_changes_nothing(visitor: Visitor, s
     assert "Nothing was changed" in stale.text
     assert "cancel_at" not in shop.row()
     again = visitor.get("cancel")
-    assert "ends on 28 February 2026" in again.text
+    assert "Your last day is 27 February 2026" in again.text
     assert visitor.post("cancel", again.fields).status == 303
     assert shop.row()["cancel_at"] == "2026-02-28"
 

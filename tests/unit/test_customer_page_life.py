@@ -603,7 +603,7 @@ class PageLife:
         if not has_ended:
             said = {"paused": "Paused.", "unpaid": "Suspended,", "past_due": "Past due."}.get(row["status"], "ctive")
             ends = row["status"] == "active" and row.get("cancel_at", "9999") <= row["renewal_date"]
-            assert ("Canceled. Your subscription ends on" if ends else said) in page.text
+            assert ("Canceled. Your last day is" if ends else said) in page.text
         asks = row["status"] == "past_due" and any(item["status"] == "action_required" for item in items)
         assert ('action="confirm"' in page.html) is (asks and not has_ended)
         assert "being settled" not in page.text
@@ -752,12 +752,11 @@ class PageLife:
         """Expect that a change does what its page had said."""
         ends = made["details"].get("cancel_at", [None, None])[1]
         if path == "cancel":
-            day = (
-                "today"
-                if ends is None or ends <= made["at"][:10]
-                else f"on {words('en').day(date.fromisoformat(ends))}"
-            )
-            assert f"our subscription ends {day}" in form.text
+            if ends is None or ends <= made["at"][:10]:
+                said = "our subscription ends today"
+            else:
+                said = f"our last day is {words('en').day(date.fromisoformat(ends) - DAY)}"
+            assert said in form.text
         elif "We charge" in form.text and made["what"] == ChangeKind.RESUMED:
             price = words("en").price(before["amount"], before["currency"]).strip("\u2066\u2069")
             assert f"We charge {price} " in form.text

@@ -27,13 +27,13 @@ def test_an_end_that_is_set_already_can_be_brought_forward_and_comes_back(visito
     assert shop.row()["cancel_at"] == "2026-02-28"
     asked = visitor.get("resume")
     assert "We charge $29.99 on 28 February 2026" in asked.text
-    assert "Your subscription ends on 30 June 2026, and is not charged after that." in asked.text
+    assert "Your last day is 29 June 2026. After that day, nothing more is charged." in asked.text
     visitor.now += timedelta(seconds=1)
     assert visitor.post("resume", asked.fields).status == 303
     assert shop.row()["cancel_at"] == "2026-06-30"
     shop.edit(renewal_date="2026-06-30")
     page = visitor.get("overview")
-    assert "Canceled. Your subscription ends on 30 June 2026." in page.text
+    assert "Canceled. Your last day is 29 June 2026." in page.text
     assert "resume" not in page.html
     assert visitor.get("resume").status == 303
 
@@ -131,7 +131,7 @@ def test_a_pause_within_a_set_end_is_resumed_until_the_end(visitor: Visitor, sho
     visitor.sign_in()
     asked = visitor.get("resume")
     assert "We charge $29.99 now" in asked.text
-    assert "Your subscription ends on 20 February 2026, and is not charged after that." in asked.text
+    assert "Your last day is 19 February 2026. After that day, nothing more is charged." in asked.text
     assert visitor.post("resume", asked.fields).status == 303
     assert (shop.row()["status"], shop.row()["cancel_at"]) == ("active", "2026-02-20")
 
