@@ -124,3 +124,11 @@ def test_the_review_sheet_has_each_text_in_each_language() -> None:
     assert heading == ["text", *LANGUAGES]
     assert len(lines) == sum(len(texts(area, ENGLISH)) for area in AREAS)
     assert ["shared.card", *(texts("shared", tag)["card"] for tag in LANGUAGES)] in lines
+
+
+def test_the_mail_with_a_link_promises_no_change_that_a_state_lacks() -> None:
+    """The mail with a link is the same in each state of a subscription. The mail therefore promises neither a
+    cancellation nor a change of the card, which a canceled subscription lacks."""
+    told = texts("notices", ENGLISH)["account_link_told"]
+    assert "see and manage your subscription" in told
+    assert not re.search("cancel|payment method|resume", told)
