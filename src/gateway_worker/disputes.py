@@ -211,12 +211,12 @@ class _Look:
             history,
             self.moment.today,
             is_kept=self.seams.keeps_disputed,
-            was_resumed_since=self._was_resumed(self._begun_at() + ahead),
+            was_resumed_since=self._resumed_since(self._begun_at() + ahead),
             was_won_long_ago=all(map(disputes.is_won, self.record["steps"]))
             and any(at is not None and at > self.dispute.at + ahead for at in paid),
         )
 
-    def _was_resumed(self, since: datetime) -> bool | None:
+    def _resumed_since(self, since: datetime) -> bool | None:
         """Return whether the seller has resumed the subscription since a moment; None if nobody can tell."""
         changes, unreadable, complete = self.seams.register.changes.readable(self.period.subscription_id)
         # A customer who has disputed a payment cannot undo the end by a resumption on the customer page.
