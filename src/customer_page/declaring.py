@@ -60,9 +60,8 @@ def answer(request: Request, pages: Pages) -> PageAnswer:
         raise Refused(HTTPStatus.NOT_FOUND)
     if request.method == "GET":
         return form_page(kind, pages, {"id": secrets.token_hex(16)}, ())
-    form_id = request.form.get("id") or secrets.token_hex(
-        16
-    )  # without the page's id, nobody can tell a form sent twice
+    # Without the page's id, nobody can tell that a form was sent twice: each such form is a declaration of its own.
+    form_id = request.form.get("id") or secrets.token_hex(16)
     form = {**request.form, "id": form_id}
     declaration, faults = declarations.filled(kind, form)
     if declaration is None:

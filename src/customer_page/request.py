@@ -149,12 +149,7 @@ def _form(event: Event, headers: Mapping[str, str], taken: Collection[str]) -> d
             fields = _parts(content_type, body)
         else:
             fields = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
-    except (
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-    ):  # the parser of mails trips over hostile headers of parts
+    except (ValueError, TypeError, LookupError, AttributeError):  # hostile headers of parts, too
         raise Refused(HTTPStatus.BAD_REQUEST) from None
     form = dict(fields)
     if len(form) != len(fields):

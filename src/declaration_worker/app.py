@@ -7,8 +7,8 @@ Once a day, the schedule sends {"declarations": "open"}. The function then looks
 looked at for an hour, because the stream may have forgotten their records. The declarations that wait for a person are
 counted again, so that the alarm comes on every day while one waits.
 
-A declaration has one effect, however often the
-declaration is looked at: the declaration's state and the record of the change name what was done already.
+A declaration has one effect, however often the declaration is looked at: the declaration's state and the record of the
+change name what was done already.
 
 A cancellation that fits takes effect as on the customer page, and the customer is told. Every other declaration waits
 for a person. deciding.py has the rules. The metric DeclarationsLookedAt counts all declarations, and the metric
@@ -37,6 +37,7 @@ from renewals.domain.errors import (
 )
 from renewals.domain.item_values import fields, text
 from renewals.ledger import address_search, limits
+from renewals.ledger.customer_changes import UNREADABLE
 from renewals.ledger.declarations import Declarations
 from renewals.ledger.register import Register
 from renewals.ledger.steps import Row
@@ -46,7 +47,6 @@ from renewals.runtime.telemetry import Event, Reply, records
 
 _CURABLE = (BotoCoreError, ClientError, Collision, NotHandedOver, Throttled, TryAgain, MissingSetting, BadSetting)
 """The errors against which a further run may help, at once or after a person has mended the deployment."""
-
 
 _LATE = timedelta(hours=1)
 
@@ -81,7 +81,7 @@ def _key(record: Event) -> str:
 def _look_at(key: str) -> None:
     try:
         record = _declarations().get(key)
-    except (KeyError, TypeError, ValueError) as error:  # somebody wrote the item by hand
+    except UNREADABLE as error:
         telemetry.count("DeclarationsForPerson")
         telemetry.logger().error("not readable", extra={"declaration": key, "error": telemetry.named(error)})
         return

@@ -69,9 +69,7 @@ def handler(event: Event, context: Any) -> Reply:
     telemetry.count("GatewayEventsCaughtUp", catch_up.found)
     reply: Reply = {"finished": finished, "found": catch_up.found}
     telemetry.logger().info("caught up", extra=reply)
-    if (
-        catch_up.fault is not None
-    ):  # after all other searches, the run fails, so that the alarm catch-up-errors comes on
+    if catch_up.fault is not None:  # all other searches are made: the failed run turns on the alarm catch-up-errors
         raise catch_up.fault
     return reply
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from generate_receipt import app, pdf
 from renewals.runtime import telemetry
+from tests.desk import Desk
 from tests.fakes import World
 from tests.recordings.plugin import pytest_runtest_call, pytest_runtest_setup
 from tests.visitor import Visitor, visiting
@@ -61,3 +62,9 @@ def visitor(shop: World) -> Iterator[Visitor]:
     shop.subscribe(renewal_date="2026-02-28", test_clock=None)
     with visiting(shop) as made:
         yield made
+
+
+@pytest.fixture
+def desk(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Both public forms, with the worker behind the forms."""
+    return Desk(visitor, monkeypatch)

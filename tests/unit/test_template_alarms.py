@@ -121,6 +121,17 @@ from tests.template import (
             | {"Period": 3600},
         ),
         (
+            "DeclarationErrorsAlarm",
+            expected_alarm(
+                "declaration-errors",
+                "Alert when the worker of declarations fails as often in an hour as Lambda tries one daily run",
+                "AWS/Lambda/Errors",
+                2,
+                {"FunctionName": "<DeclarationWorker>"},
+            )
+            | {"Period": 3600},
+        ),
+        (
             "MailBouncesAlarm",
             expected_alarm(
                 "mail-bounces",
@@ -565,6 +576,7 @@ ENDED_BY_SILENCE = {
     "SweepErrorsAlarm",
     "AuditErrorsAlarm",
     "CatchUpErrorsAlarm",
+    "DeclarationErrorsAlarm",
     "BadRowsAlarm",
     "MailFailedAlarm",
     "MailUnknownAlarm",
