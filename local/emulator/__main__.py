@@ -3,7 +3,6 @@
 import argparse
 import os
 import socket
-import sys
 
 from local.emulator import (
     cuts,
@@ -16,6 +15,7 @@ from local.emulator import (
     passing_of_time,
     patching,
     queues,
+    server,
     streams,
     transport,
     workflows,
@@ -34,7 +34,6 @@ def main() -> None:
     # MiniStack reads its settings on import, and passes its environment on to the functions.
     os.environ.update(
         GATEWAY_PORT=str(arguments.port),
-        BIND_HOST="127.0.0.1",
         MINISTACK_REGION=arguments.region,
         SMTP_HOST=arguments.smtp,
         AUTH="true",
@@ -51,10 +50,7 @@ def main() -> None:
     for each in (*changes, mailed_links):
         each.apply()
 
-    from ministack import app
-
-    sys.argv = sys.argv[:1]
-    app.main()
+    server.serve(arguments.port)
 
 
 def _trace_sink() -> socket.socket:
