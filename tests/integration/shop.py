@@ -168,6 +168,13 @@ class Shop:
         """The webhook's signing secret, as deployed."""
         return signing_secret(self.stack)
 
+    @cached_property
+    def account_api(self) -> str:
+        """The address of the customer page's API, without a host name of its own."""
+        apis = self.stack.client("apigateway").get_rest_apis()["items"]
+        [api] = [each["id"] for each in apis if each["name"].startswith("subscription-mgmt-account-")]
+        return f"{self.stack.endpoint_url}/_aws/execute-api/{api}/prod"
+
     def signed(self, body: bytes, *, message_id: str | None = None, at: datetime | None = None) -> dict[str, str]:
         """Return headers that sign `body`, by default as a new message sent now."""
         message_id = message_id or f"msg_{uuid.uuid4().hex}"

@@ -73,6 +73,7 @@ SHARES = {
             "test_streams_and_events.py",
             "test_subscriptions_command.py",
             "test_webhook_requests.py",
+            "test_public_paths.py",
             "test_account_form.py",
             LOGS,
         )

@@ -555,7 +555,7 @@ def test_the_api_is_broken(shop: Shop, watch: Watch) -> None:
 
 def test_the_customer_page_is_broken(shop: Shop, watch: Watch) -> None:
     """Eleven pages that fail, since the page finds no table, turn on the alarm of the page, until pages open again."""
-    url = f"{account_api(shop)}/account/link/nobody.made"
+    url = f"{shop.account_api}/account/link/nobody.made"
     with misled(shop, "subscription-mgmt-customer-page-prod", DYNAMODB_TABLE="gone"):
         assert [urllib3.request("GET", url).status for _ in range(11)] == [500] * 11
         watch.comes_on("account-5xx-errors")
@@ -565,7 +565,7 @@ def test_the_customer_page_is_broken(shop: Shop, watch: Watch) -> None:
 
 def test_somebody_tries_links_to_the_customer_page(shop: Shop, watch: Watch) -> None:
     """More than a hundred refused links within five minutes turn on an alarm, which goes off after the last."""
-    url = f"{account_api(shop)}/account/link/nobody.made"
+    url = f"{shop.account_api}/account/link/nobody.made"
     refused = 0
     while refused <= 100:
         refused += urllib3.request("GET", url).status == 404  # the stage may throttle some
@@ -576,7 +576,7 @@ def test_somebody_tries_links_to_the_customer_page(shop: Shop, watch: Watch) -> 
 def test_a_flood_at_the_customer_page_raises_an_alarm(shop: Shop, watch: Watch) -> None:
     """More than a thousand requests that the customer page's API refuses within five minutes raise an alarm, even if no
     request reaches the function."""
-    url = f"{account_api(shop)}/account/overview"
+    url = f"{shop.account_api}/account/overview"
     with ThreadPoolExecutor(8) as pool:
         statuses = set(pool.map(lambda _: urllib3.request("PUT", url, timeout=30, retries=False).status, range(1010)))
     assert statuses <= {403, 429}
@@ -587,7 +587,7 @@ def test_a_flood_at_the_customer_page_raises_an_alarm(shop: Shop, watch: Watch) 
 def test_many_addresses_are_typed_on_the_customer_page(shop: Shop, watch: Watch) -> None:
     """More than a hundred addresses typed within five minutes turn on an alarm, which goes off after the last. The
     source has reached its limit long before."""
-    url, typed, statuses = f"{account_api(shop)}/account/ask-for-link", 0, set[int]()
+    url, typed, statuses = f"{shop.account_api}/account/ask-for-link", 0, set[int]()
     headers = {"Sec-Fetch-Site": "same-origin", "Content-Type": "application/x-www-form-urlencoded"}
     while typed <= 100:
         page = urllib3.request("POST", url, headers=headers, body="address=nobody%40example.org", redirect=False)
@@ -663,16 +663,6 @@ def test_the_key_of_the_links_cannot_be_read(shop: Shop, watch: Watch) -> None:
         watch.comes_on("mails-without-link")
     assert is_done(shop, subscriber)
     watch.goes_off("mails-without-link")
-
-
-def account_api(shop: Shop) -> str:
-    """Return the address of the customer page's API, without a host name of its own."""
-    [api] = [
-        each["id"]
-        for each in shop.stack.client("apigateway").get_rest_apis()["items"]
-        if each["name"] == "subscription-mgmt-account-prod"
-    ]
-    return f"{shop.stack.endpoint_url}/_aws/execute-api/{api}/prod"
 
 
 def test_very_many_refusals_raise_an_alarm(watch: Watch) -> None:
