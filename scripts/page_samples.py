@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 from customer_page import declaring, pages
-from customer_page.answers import PageAnswer
+from customer_page.answers import Done, PageAnswer
 from customer_page.looking import ListedReceipt, OpenPayment, Seen, State
 from customer_page.pages import ChangeForm, Notice, Pages
 from renewals.domain.declarations import DeclarationKind, Fault, Way, filled, recorded
@@ -31,7 +31,7 @@ SELLER = "Example Ltd"
 _BACK = "overview"
 _NOON = datetime(2026, 1, 10, 12, tzinfo=UTC)
 _WITHOUT_SESSION = frozenset(
-    {"home", "gone", "refused", "trouble", "link_mailed", "closed", "signed_out", "link_asked", "address_limit"}
+    {"home", "gone", "refused", "trouble", "closed", "signed_out", "link_asked", "address_limit"}
 )
 """The notices that no session leads to, and that therefore have no way back."""
 _TODAY, _END, _GIVES_UP = date(2026, 1, 10), date(2026, 2, 28), date(2026, 2, 7)
@@ -60,6 +60,9 @@ def samples(locale: str, **changed: Any) -> Iterator[Sample]:
     yield Sample("link", "The page of a mailed link", shown.link(row, "token"))
     for name, title, seen in _seen(row):
         yield Sample(name, title, shown.overview(seen, _receipts() if name == "active" else [], "form", is_full=True))
+    for done, state in ((Done.CANCELED, State.ENDING), (Done.RESUMED, State.ACTIVE), (Done.REMINDERS, State.ACTIVE)):
+        after = shown.overview(_overview(row, state), [], "form", is_full=True, done=done)
+        yield Sample(f"done_{done}", f"The overview, right after: {done}", after)
     looked_at = shown.overview(_overview(row, State.ACTIVE), _receipts(), "form", is_full=False)
     yield Sample("see_only", "The overview, opened from a receipt", looked_at)
     declined = _overview(row | {"reminders": "required"}, State.ACTIVE)
@@ -119,6 +122,9 @@ def _seen(row: dict[str, Any]) -> Iterator[tuple[str, str, Seen]]:
     ending = replace(_overview(row, State.ENDING), can_resume=False)
     yield "ending_for_good", "The overview after the seller has set an end", ending
     past_due = _overview(row, State.PAST_DUE)
+    again = replace(past_due, refused=None, settling=_renewal(), open_payment=OpenPayment.SETTLING, gives_up_on=None)
+    yield "past_due_settling", "The overview: past due, while a further payment has no result yet", again
+    yield "past_due_new_card", "The overview: past due, with a new card", replace(past_due, has_new_card=True)
     unpaid = replace(past_due, ends_as=SubscriptionStatus.UNPAID)
     yield "past_due_unpaid", "The overview: past due, with DunningEndsAs=unpaid", unpaid
     cards = {
@@ -145,6 +151,7 @@ def _overview(row: dict[str, Any], state: State) -> Seen:
         charge=_charge(date(2026, 1, 31)),
         settling=None,
         refused=None,
+        has_new_card=False,
         open_payment=OpenPayment.NONE,
         gives_up_on=None,
         ends_as=SubscriptionStatus.CANCELED,

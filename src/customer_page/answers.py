@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from http import HTTPStatus
 
-from customer_page.request import COOKIE
+from customer_page.request import COOKIE, DONE
 from renewals.runtime.telemetry import Reply
 
 SESSION_SECONDS = 30 * 60
+OVERVIEW = "overview"
 
 _COOKIE_ATTRIBUTES = "Path=/; Secure; HttpOnly; SameSite=Lax"
 # SameSite=Strict would leave the cookie out on the way from a mail, and on the way back from a bank's page.
+
+
+class Done(StrEnum):
+    """What the customer has just done, as the address of the overview says."""
+
+    CANCELED = "canceled"
+    RESUMED = "resumed"
+    REMINDERS = "reminders"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +78,8 @@ class PageAnswer:
 def see_other(location: str, session: str | None = None) -> PageAnswer:
     """Lead the browser to another page by a GET."""
     return PageAnswer(HTTPStatus.SEE_OTHER, location=location, session=session)
+
+
+def see_done(done: Done) -> PageAnswer:
+    """Lead the browser to the overview, which says what the customer has just done."""
+    return see_other(f"{OVERVIEW}?{DONE}={done}")

@@ -43,6 +43,14 @@ _SETTINGS = {
     DeclarationKind.CANCELLATION: "CANCELLATION_FORM",
     DeclarationKind.WITHDRAWAL: "WITHDRAWAL_FORM",
 }
+_FIELDS = {
+    Fault.NAME_MISSING: ("name", "forms.name"),
+    Fault.CONTRACT_MISSING: ("contract", "forms.contract"),
+    Fault.ADDRESS_WRONG: ("address", "forms.address"),
+    Fault.REASON_MISSING: ("reason", "forms.reason"),
+    Fault.DATE_WRONG: ("wished", "forms.wished"),
+}
+"""The field at fault, with the key of its label. A text that is too long may be in any field."""
 _LONGEST_ID = 64
 
 
@@ -115,7 +123,7 @@ def form_page(
         kind=kind.value,
         id=typed.get("id", "")[:_LONGEST_ID],
         typed=kept,
-        faults=[f"forms.fault_{fault}" for fault in faults],
+        faults=[_told(fault, pages.words) for fault in faults],
         longest={
             "name": declarations.LONGEST_NAME,
             "contract": declarations.LONGEST_CONTRACT,
@@ -123,6 +131,15 @@ def form_page(
             "reason": declarations.LONGEST_REASON,
         },
     )
+
+
+def _told(fault: Fault, words: Words) -> tuple[str, str]:
+    """Return the field at fault, if known, and what is wrong, after the label of the field."""
+    wrong = words.say(f"forms.fault_{fault}")
+    if fault not in _FIELDS:
+        return "", wrong
+    field, label = _FIELDS[fault]
+    return field, words.say("mails.line", label=words.say(label), value=wrong)
 
 
 def declared_page(record: Recorded, pages: Pages, moment: Moment) -> PageAnswer:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from customer_page import pages
-from customer_page.answers import see_other
-from customer_page.visits import full_visit, is_of_session, register, visit_of
+from customer_page.answers import OVERVIEW, Done, see_done
+from customer_page.visits import LOOKS, full_visit, is_of_session, register, visit_of
 from renewals.domain import reminders
 from renewals.domain.changes import CUSTOMER, ChangeKind
 from renewals.domain.errors import Collision, repeat_while_outdated
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from customer_page.request import Request
     from customer_page.visits import Visit
 
-_LOOKS = 4
 _ONE_CLICK = ("List-Unsubscribe", "One-Click")
 
 
@@ -44,7 +43,7 @@ def answer(request: Request, token: str) -> PageAnswer:
             return visit.pages.notice(pages.REMINDERS_TAKEN_UP)
         return visit.pages.reminders(token, has_declined=reminders.has_declined(visit.row))
 
-    return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
+    return repeat_while_outdated(looked_at, tries=LOOKS, otherwise=Collision("the subscription"))
 
 
 def take_up(request: Request) -> PageAnswer:
@@ -53,12 +52,12 @@ def take_up(request: Request) -> PageAnswer:
     def looked_at() -> PageAnswer:
         visit = full_visit(request)
         if not is_of_session(request):
-            return visit.pages.notice(pages.STALE, back="overview")
+            return visit.pages.notice(pages.STALE, back=OVERVIEW)
         if not _take_up(visit):
-            return visit.pages.notice(pages.REMINDERS_LIMIT, back="overview")
-        return see_other("overview")
+            return visit.pages.notice(pages.REMINDERS_LIMIT, back=OVERVIEW)
+        return see_done(Done.REMINDERS)
 
-    return repeat_while_outdated(looked_at, tries=_LOOKS, otherwise=Collision("the subscription"))
+    return repeat_while_outdated(looked_at, tries=LOOKS, otherwise=Collision("the subscription"))
 
 
 def _take_up(visit: Visit) -> bool:

@@ -37,6 +37,9 @@ _MOST_PAGES_OF_RECEIPTS = 10
 """The most pages of the ledger that are read. Periods that were passed over have no receipt, and may fill whole pages:
 a daily subscription that stood still for a month has 30 such periods."""
 _PAGE = 200
+_OWES = (Standing.ACTIVE, Standing.ENDING, Standing.PAST_DUE)
+"""The states of a row whose refused payment is tried again. The row is active if somebody has resumed the subscription
+since the refusal, or has written the status by hand."""
 
 
 class State(StrEnum):
@@ -88,6 +91,7 @@ class Seen:
         charge: the next charge; None if no charge follows, or if the row has a fault.
         settling: the period whose payment has no result yet.
         refused: the period whose payment was refused and will be given up.
+        has_new_card: whether the payment method was updated since the refusal: the new card is then tried at once.
         open_payment: what is open of the latest payment.
         gives_up_on: the day on which the refused payment is given up.
         ends_as: what the subscription becomes on that day.
@@ -104,6 +108,7 @@ class Seen:
     charge: NextCharge | None
     settling: Renewal | None
     refused: Renewal | None
+    has_new_card: bool
     open_payment: OpenPayment
     gives_up_on: date | None
     ends_as: SubscriptionStatus
@@ -121,6 +126,11 @@ class Seen:
             except BadRow:
                 continue
         return None
+
+    @property
+    def being_charged(self) -> Renewal | None:
+        """The period whose payment is being made: the payment has no result yet, or the new card is tried at once."""
+        return self.settling or (self.refused if self.has_new_card else None)
 
     @property
     def can_change_card(self) -> bool:
@@ -142,18 +152,20 @@ def look(register: Register, row: Row, today: date, dunning: Dunning) -> Seen:
     except BadRow:
         history = History()
     settling = _settling(history)
-    owes = subscription.status_of(row) is SubscriptionStatus.PAST_DUE
+    owes = transitions.state(row, today) in _OWES
     refused = history.unsettled if settling is None and owes else None
     checked = _checked(row)
+    has_new_card = bool(refused and checked and refused.payment_method != checked.payment_method)
     can_cancel = _can_cancel(register, row, today, read)
     return Seen(
         row=row,
         today=today,
-        state=_state(row, today, refused, can_cancel=can_cancel),
+        state=_state(row, today, refused, has_new_card=has_new_card, can_cancel=can_cancel),
         checked=checked,
         charge=_next_charge(register, row, today, read) if checked else None,
         settling=settling,
         refused=refused,
+        has_new_card=has_new_card,
         open_payment=_open_payment(history),
         gives_up_on=_gives_up_on(refused, dunning),
         ends_as=dunning.ends_as,
@@ -330,18 +342,17 @@ def _next_charge(register: Register, row: Row, today: date, read: Reader) -> Nex
         return None
 
 
-def _state(row: Row, today: date, refused: Renewal | None, *, can_cancel: bool) -> State:
+def _state(row: Row, today: date, refused: Renewal | None, *, has_new_card: bool, can_cancel: bool) -> State:
     standing = transitions.state(row, today)
     if standing is None:
         return State.UNKNOWN
-    if standing is Standing.ENDING and can_cancel:
-        return State.ENDS_LATER
-    if standing is Standing.PAST_DUE and refused is not None:
-        if refused.status is Status.ACTION_REQUIRED:
-            return State.ACTION_REQUIRED
-        if is_hard(refused.decline_code, refused.advice_code):
-            return State.CARD_REFUSED
-    return State(standing)
+    if refused is None:
+        return State.ENDS_LATER if standing is Standing.ENDING and can_cancel else State(standing)
+    if has_new_card:  # the new card is tried, and nothing of the old refusal counts
+        return State.PAST_DUE
+    if refused.status is Status.ACTION_REQUIRED:
+        return State.ACTION_REQUIRED
+    return State.CARD_REFUSED if is_hard(refused.decline_code, refused.advice_code) else State.PAST_DUE
 
 
 def _gives_up_on(refused: Renewal | None, dunning: Dunning) -> date | None:

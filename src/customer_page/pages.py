@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from customer_page.answers import PageAnswer
+from customer_page.answers import Done, PageAnswer
 from customer_page.looking import ListedReceipt, OpenPayment, Seen, State
 from renewals.domain import reminders, texts
 from renewals.domain.addresses import masked
@@ -42,6 +42,13 @@ _STATES = {
     State.ENDED: "page.state_ended",
     State.UNKNOWN: "page.state_unknown",
 }
+_UNLESS_CHARGED = {
+    State.PAST_DUE: "page.not_collected",
+    State.PAUSED: "page.nothing_until_resumed",
+    State.CANCELED: "page.nothing_more",
+    State.ENDED: "page.nothing_more",
+}
+"""A second sentence about a state, which is said unless a payment is being made right now."""
 _PRICES = {
     ("day", True): "page.price_day",
     ("week", True): "page.price_week",
@@ -90,14 +97,16 @@ REMINDERS_TAKEN_UP = Notice(HTTPStatus.OK, "page.reminders_title", "page.reminde
 REMINDERS_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.stale_title", "page.reminders_limit_text")
 LINK_MAILED = Notice(HTTPStatus.OK, "page.link_mailed_title", "page.link_mailed_text")
 LINK_ASKED = Notice(HTTPStatus.OK, "page.link_mailed_title", "page.link_asked_text", offers_link=True)
-ADDRESS_LIMIT = Notice(HTTPStatus.TOO_MANY_REQUESTS, "page.address_limit_title", "page.address_limit_text")
+ADDRESS_LIMIT = Notice(
+    HTTPStatus.TOO_MANY_REQUESTS, "page.address_limit_title", "page.address_limit_text", offers_link=True
+)
 CLOSED = Notice(HTTPStatus.OK, "page.closed_title", "page.closed_text", offers_link=True)
-SIGNED_OUT = Notice(HTTPStatus.OK, "page.signed_out_title", "page.signed_out_text")
+SIGNED_OUT = Notice(HTTPStatus.OK, "page.signed_out_title", "page.signed_out_text", offers_link=True)
 
 
 def refused(status: HTTPStatus) -> Notice:
     """Return the page for a request that does not come from one of our pages."""
-    return Notice(status, "page.refused_title", "page.refused_text")
+    return Notice(status, "page.refused_title", "page.refused_text", offers_link=True)
 
 
 def trouble(status: HTTPStatus) -> Notice:
@@ -166,14 +175,22 @@ class Pages:
     def reminders(self, token: str, *, has_declined: bool) -> PageAnswer:
         """Offer to decline reminders, or, after that, to let them come again."""
         text = "page.reminders_declined_text" if has_declined else "page.reminders_text"
-        shown = {"title": "page.reminders_title", "text": text, "token": token, "has_declined": has_declined}
-        return self.page("reminders.html", HTTPStatus.OK, **shown)
+        shown = {"text": text, "token": token, "has_declined": has_declined}
+        return self.page("reminders.html", HTTPStatus.OK, title="page.reminders_title", **shown)
 
     def overview(
-        self, seen: Seen, receipts: list[tuple[ListedReceipt, str]], form: str, *, is_full: bool
+        self, seen: Seen, receipts: list[tuple[ListedReceipt, str]], form: str, *, is_full: bool, done: str = ""
     ) -> PageAnswer:
-        """Show a subscription. receipts: each with its link. form: the form token. is_full: whether the customer may
-        change the subscription."""
+        """Show a subscription.
+
+        Args:
+            seen: the subscription.
+            receipts: each with its link.
+            form: the form token.
+            is_full: whether the customer may change the subscription.
+            done: what the customer has just done, a member of Done. Any link may say so: the page says so only if the
+                subscription looks like it.
+        """
         facts = [
             ("page.plan", [self.words.value(_plan(seen.row))]),
             ("page.price", self._price(seen)),
@@ -195,6 +212,7 @@ class Pages:
             can_change_card=seen.can_change_card,
             can_confirm=seen.state is State.ACTION_REQUIRED,
             has_declined=reminders.has_declined(seen.row),
+            done=_done(done, seen),
         )
 
     def confirm(self, change: ChangeForm, form: str) -> PageAnswer:
@@ -252,9 +270,13 @@ class Pages:
         without_day = State.UNKNOWN if seen.state is State.ENDS_LATER else State.CANCELED
         state = without_day if named and not day else seen.state
         said = [self.words.say(_STATES[state], **day)]
+        if seen.being_charged is None and state in _UNLESS_CHARGED:
+            said = [self.words.joined(*said, self.words.say(_UNLESS_CHARGED[state]))]
         if seen.settling is not None:
             days = self.words.days(seen.settling.renewal_date, seen.settling.period_end)
             said.append(self.words.say("page.settling", days=days))
+        elif seen.has_new_card:
+            said.append(self.words.say("page.charging_new_card"))
         if seen.gives_up_on is not None:
             said.append(self.words.say(_GIVES_UP[seen.ends_as], day=self.words.day(seen.gives_up_on)))
         if seen.state is State.ENDING and not seen.can_resume:
@@ -262,7 +284,10 @@ class Pages:
         return said
 
     def _next_charge(self, seen: Seen) -> str:
-        charge = seen.charge
+        charge, now = seen.charge, seen.being_charged
+        if now is not None:
+            price, days = self.words.price(now.amount, now.currency), self.words.days(now.renewal_date, now.period_end)
+            return self.words.say("page.charge_settling", price=price, days=days)
         if charge is None:
             faulty = seen.checked is None or (seen.checked.status.is_live and seen.state is not State.ENDING)
             return self.words.say(
@@ -274,7 +299,7 @@ class Pages:
         }
         if seen.state in (State.ACTION_REQUIRED, State.CARD_REFUSED) or charge.on <= seen.today:
             return self.words.say("page.charge_due", **said)
-        key = "page.charge_retry" if seen.refused else "page.charge_regular"
+        key = "page.charge_regular" if seen.open_payment is OpenPayment.NONE else "page.charge_retry"
         return self.words.say(key, day=self.words.day(charge.on), **said)
 
     def _card(self, seen: Seen) -> str:
@@ -294,8 +319,8 @@ class Pages:
         price = self.words.price(receipt.amount, receipt.currency)
         return self.words.say(key, day=self.words.day(receipt.on), price=price)
 
-    def page(self, template: str, status: HTTPStatus, **shown: object) -> PageAnswer:
-        """Show a page of a template."""
+    def page(self, template: str, status: HTTPStatus, *, title: str, **shown: object) -> PageAnswer:
+        """Show a page of a template. title: a key of the catalogue."""
         from markupsafe import Markup
 
         def marked(text: str) -> Markup:
@@ -308,6 +333,8 @@ class Pages:
             _environment()
             .select_template([template])  # get_template has the name of a call of SES, which no function may make
             .render(
+                title=title,
+                named=self.words.plain(self.words.say(title)),
                 say=say,
                 marked=marked,
                 tag=self.words.tag,
@@ -343,6 +370,17 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _done(done: str, seen: Seen) -> str:
+    """Return the key of the sentence about what the customer has just done; empty unless the sentence is true."""
+    if done == Done.CANCELED and seen.state in (State.ENDING, State.CANCELED):
+        return "page.done_canceled"
+    if done == Done.RESUMED and seen.state in (State.ACTIVE, State.ENDS_LATER):
+        return "page.resume_no_charge"
+    if done == Done.REMINDERS and not reminders.has_declined(seen.row):
+        return "page.reminders_all_text"
+    return ""
 
 
 def _plan(row: Row) -> str:

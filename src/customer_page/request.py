@@ -23,6 +23,9 @@ COOKIE = "__Host-account"
 LARGEST_FORM = 16 * 1024
 """In bytes. The longest form carries a token, of at most 1,500 characters."""
 
+DONE = "done"
+"""The parameter of the overview's address that names what the customer has just done."""
+
 _ROOT = "/account"
 _FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 _FROM_ANYWHERE = f"{_ROOT}/{Purpose.REMINDERS}/"
@@ -50,6 +53,7 @@ class Request:
         session: the value of the session's cookie; empty without a cookie.
         form: the fields of the form; empty for GET.
         gateway_session: the parameter `session` of the address, which the gateway adds on the way back.
+        done: the parameter `done` of the address, which our answer to a form adds.
         address: the address of the pages: https://.../account.
         language: the first language that the browser asks for; empty if the browser names no language.
         source: the address on the internet that API Gateway saw; empty if API Gateway names none.
@@ -60,6 +64,7 @@ class Request:
     session: str
     form: Mapping[str, str]
     gateway_session: str
+    done: str
     address: str
     language: str
     source: str
@@ -96,9 +101,19 @@ def read(event: Event, own_address: str) -> Request:
     session = _cookies(event).get(COOKIE, "")
     host = str(request_path.part(event, "requestContext").get("domainName") or headers.get("host", ""))
     address = own_address or f"https://{host}{request_path.base(event, path)}{_ROOT}"
-    given = str(request_path.part(event, "queryStringParameters").get(SESSION, ""))
+    given = request_path.part(event, "queryStringParameters")
     below = path.removeprefix(_ROOT).removeprefix("/")
-    return Request(method, below, session, form, given, address, language_of(event), _source(event))
+    return Request(
+        method=method,
+        path=below,
+        session=session,
+        form=form,
+        gateway_session=str(given.get(SESSION, "")),
+        done=str(given.get(DONE, "")),
+        address=address,
+        language=language_of(event),
+        source=_source(event),
+    )
 
 
 def home(event: Event) -> str:

@@ -21,6 +21,9 @@ from renewals.runtime import aws, clock, dynamodb, telemetry
 from renewals.runtime.clock import Moment
 from renewals.runtime.settings import setting
 
+LOOKS = 4
+"""How many times a change is tried if other changes keep coming first."""
+
 _NOBODYS_ROW = dynamodb.attributes({f"attribute_{n}": f"a text of the length {n}" for n in range(18)})
 """A row of the usual size, in the form in which DynamoDB returns rows."""
 
@@ -63,6 +66,14 @@ def visit_of(purpose: Purpose, token: str) -> Visit:
         raise Gone(without_token=not token)
     telemetry.correlate({"subscription_id": row["subscription_id"]})
     return Visit(grant, row, clock.of_row(row), token)
+
+
+def session_of(request: Request) -> Visit | None:
+    """Return the visit of the browser's session; None without a session that holds."""
+    try:
+        return visit_of(Purpose.SESSION, request.session) if request.session else None
+    except Gone:
+        return None
 
 
 def full_visit(request: Request) -> Visit:

@@ -197,6 +197,7 @@ def _html(letter: Letter) -> str:
         "mail",
         lang=words.tag,
         dir=words.direction,
+        title=escape(words.plain(letter.subject)),
         subject=subject,
         # A logo without https is not shown: a mail program warns of a picture that was loaded over plain HTTP.
         logo=filled("logo") if brand.logo.startswith("https://") else "",

@@ -252,11 +252,14 @@ class _About:
             return [self.said("mails.not_again"), self.said("mails.update_open")]
         last, otherwise = self.words.day(prospects.ends_on), self.said(f"mails.otherwise_{prospects.ends_as}")
         if confirms:
-            return [self.said("mails.confirm_before", day=last), otherwise]
+            return [self.said("mails.confirm_before", day=last), otherwise, self.said("mails.instead")]
         if prospects.retry_on is None:
             return [self.said("mails.not_again"), self.said("mails.update_before", day=last), otherwise]
-        again = "mails.again" if prospects.retry_on < prospects.ends_on else f"mails.last_{prospects.ends_as}"
-        return [self.said(again, day=self.words.day(prospects.retry_on)), self.said("mails.instead")]
+        retry, instead = self.words.day(prospects.retry_on), self.said("mails.instead")
+        if prospects.retry_on < prospects.ends_on:
+            ends = self.said(f"mails.ends_{prospects.ends_as}", day=last)
+            return [self.said("mails.again", day=retry), instead, ends]
+        return [self.said(f"mails.last_{prospects.ends_as}", day=retry), instead]
 
     def action(self, prospects: Prospects | None, attachment: Attachment | None, page: str) -> Link | None:
         """Return the one link that helps: to the receipt, or to the customer page after a refused payment."""

@@ -132,3 +132,22 @@ def test_the_mail_with_a_link_promises_no_change_that_a_state_lacks() -> None:
     told = texts("notices", ENGLISH)["account_link_told"]
     assert "see and manage your subscription" in told
     assert not re.search("cancel|payment method|resume", told)
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_the_form_calls_the_contract_what_the_mails_call_it(tag: str) -> None:
+    """Whoever fills in the public form finds the asked number and plan in a mail: the hint and the error of the field
+    use the words that stand before the number and the plan in the mails."""
+    forms, mails = texts("forms", tag), texts("mails", tag)
+    for said in (forms["contract_hint"].lower(), forms["fault_contract_missing"].lower()):
+        assert mails["fact_subscription"].lower() in said
+        assert mails["fact_plan"].lower() in said
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+@pytest.mark.parametrize("area", ["mails", "notices"])
+def test_each_subject_names_the_plan(area: str, tag: str) -> None:
+    """Whoever has two subscriptions at one address can tell the mails apart: each subject names the plan."""
+    subjects = {key: text for key, text in texts(area, tag).items() if key.startswith("subject_")}
+    assert subjects
+    assert [key for key, text in subjects.items() if "{plan}" not in text] == []

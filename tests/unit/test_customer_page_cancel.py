@@ -39,7 +39,7 @@ def test_a_customer_cancels_in_every_state(
     assert said in asked.text
     assert shop.row().get("version") is None
     done = visitor.post("cancel", asked.fields)
-    assert (done.status, done.header("Location")) == (303, "overview")
+    assert (done.status, done.header("Location")) == (303, "overview?done=canceled")
     assert shop.row()["status"] == status
     if status == "active":
         assert shop.row()["cancel_at"] == "2026-02-28"

@@ -6,7 +6,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from renewals.domain.declarations import DeclarationKind
+from renewals.domain.declarations import DeclarationKind, Fault
+from renewals.language.tags import LANGUAGES
+from scripts.page_samples import samples
 from tests.desk import FORM, Desk
 from tests.fake_aws import error
 from tests.visitor import ANN, DAY
@@ -152,11 +154,11 @@ def test_forms_without_an_id_are_declarations_of_their_own(desk: Desk, without: 
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ({"name": " "}, "Please enter your name."),
-        ({"contract": ""}, "Please enter the contract"),
-        ({"address": "ann"}, "Please enter a whole mail address."),
-        ({"way": "extraordinary"}, "Please enter the reason"),
-        ({"wished": "31.12.2026"}, "Please enter the day"),
+        ({"name": " "}, "Your name: Please enter your name."),
+        ({"contract": ""}, "Contract: Please enter the number that our mails call Subscription"),
+        ({"address": "ann"}, "Your mail address: Please enter a whole mail address."),
+        ({"way": "extraordinary"}, "Reason: Please enter the reason"),
+        ({"wished": "31.12.2026"}, "End of the contract: Please enter the day"),
         ({"name": "x" * 201}, "One of the entries is too long."),
         ({"contract": "x" * 16_000}, "One of the entries is too long."),
     ],
@@ -173,6 +175,19 @@ def test_a_form_with_a_fault_records_nothing_and_keeps_what_was_typed(
     kept = FORM | typed
     assert f'value="{kept["name"]}"' in shown.html or not kept["name"].strip()
     assert desk.visitor.post("cancellation", shown.fields | FORM).status == 200
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_each_error_names_the_label_of_its_field_and_leads_to_the_field(tag: str) -> None:
+    """In each language an error begins with the label of the field as the form shows the label, and is a link to the
+    field. A text that is too long may be in any field."""
+    shown = {each.name: each.html for each in samples(tag)}["cancellation_faults"]
+    labels = dict(re.findall(r'<label for="(\w+)">(.*?)</label>', shown))
+    errors = dict(re.findall(r'<li><a href="#(\w+)">(.*?)</a></li>', shown))
+    assert labels.keys() == errors.keys() == {"name", "contract", "address", "reason", "wished"}
+    said = {field: re.sub("</?bdi>", "", error) for field, error in errors.items()}
+    assert [field for field in labels if not said[field].startswith(labels[field])] == []
+    assert shown.count("<li>") == len(Fault)
 
 
 def test_a_get_records_nothing(desk: Desk) -> None:

@@ -135,6 +135,34 @@ def test_a_new_card_is_tried_at_once_and_costs_no_date_of_the_schedule(shop: Wor
     assert _attempts_on(shop, range(1, 10)) == [1, 3, 5, 7]
 
 
+@pytest.mark.parametrize("refused", ["soft", "hard", "asked to confirm"])
+def test_the_first_mail_names_the_day_of_the_end_and_what_a_new_card_does(shop: World, refused: str) -> None:
+    """The first mail about a refusal says that a new card is tried at once, and names the day on which the subscription
+    ends if nothing happens. Both hold: a new card is tried on the same day, and without a new card the subscription
+    ends on the named day, not a day before."""
+    for at_once in (True, False):
+        world = World()
+        if refused == "hard":
+            _hard(world, "stolen_card")
+        world.subscribe(payment_method="pm_3ds" if refused == "asked to confirm" else "pm_declined")
+        _live(world, range(1))
+        said = world.mails()[0].get_body(("plain",))
+        assert said is not None
+        told = " ".join(said.get_content().split())
+        assert "the new card at once" in told or "the payment with the new card at once" in told
+        assert "7 February 2026" in told
+        assert "your subscription will be canceled" in told
+        if at_once:
+            world.edit(payment_method="pm_ok")
+            world.run("new card", NOON + 3 * LATER)
+            assert (len(world.gateway.charges), world.row()["status"]) == (1, "active")
+            continue
+        _live(world, range(1, 7))
+        assert world.row()["status"] == "past_due"
+        _live(world, range(7, 8))
+        assert (world.row()["status"], world.gateway.charges) == ("canceled", [])
+
+
 def test_a_new_card_pays_and_the_anchor_day_stays(shop: World) -> None:
     """A renewal declined on 31 January and paid on 4 February is next due on 28 February, and keeps its anchor day
     31."""

@@ -119,6 +119,14 @@ def test_an_amount_in_html_keeps_its_line_and_its_direction() -> None:
     assert marks.in_html(marks.isolated("<b>")) == "<bdi>&lt;b&gt;</bdi>"
 
 
+@pytest.mark.parametrize("word", ["E-Mail", "E-mail", "e-mail"])
+def test_the_word_for_mail_does_not_break_after_its_hyphen(word: str) -> None:
+    """In HTML no line ends with "E-": the word is kept on one line, and a longer word may break at a later hyphen.
+    Plain text has the plain hyphen."""
+    assert marks.in_html(f"per {word}-x", 'class="whole"') == f'per <span class="whole">{word}</span>-x'
+    assert words("de").plain(f"per {word}") == f"per {word}"
+
+
 def test_babel_is_pruned_to_the_languages() -> None:
     """The layer keeps Babel's data for exactly the languages that have catalogues, and the data that these inherit."""
     assert set(LANGUAGES) | {"root"} == LOCALES

@@ -70,28 +70,34 @@ def _shown(mail: EmailMessage) -> str:
 REFUSALS = [
     ("payment_failed", SOFT, REFUSED, "Your payment for Pro did not go through",
      "We will try the same card again on 3 February 2026. If you update your payment method, we will try the new card "
-     "instead."),
+     "at once instead. If the payment has not gone through by 7 February 2026, your subscription will be canceled."),
+    ("payment_failed", replace(SOFT, ends_as=SubscriptionStatus.UNPAID), REFUSED,
+     "Your payment for Pro did not go through",
+     "We will try the same card again on 3 February 2026. If you update your payment method, we will try the new card "
+     "at once instead. If the payment has not gone through by 7 February 2026, your subscription will be suspended."),
     ("payment_failed", HARD, REFUSED, "Your payment for Pro did not go through",
      "We will not try this card again. Please update your payment method before 7 February 2026: we will then try the "
-     "payment with the new card. Otherwise, your subscription will be canceled on that day."),
+     "payment with the new card at once. Otherwise, your subscription will be canceled on that day."),
     ("payment_failed", None, REFUSED, "Your payment for Pro did not go through",
      "We will not try this card again. Please update your payment method: we will then try the payment with the new "
      "card."),
     ("action_required", HARD, WAITS, "Please confirm your payment for Pro",
      "Please confirm the payment before 7 February 2026, or update your payment method to a card that needs no "
-     "confirmation. Otherwise, your subscription will be canceled on that day."),
+     "confirmation. Otherwise, your subscription will be canceled on that day. If you update your payment method, we "
+     "will try the new card at once instead."),
     ("action_required", None, WAITS, "Please confirm your payment for Pro",
      "Please confirm the payment, or update your payment method to a card that needs no confirmation."),
     ("final_notice", LAST, REFUSED, "Final notice: your payment for Pro is past due",
      "We will try the same card one last time on 7 February 2026. If that payment fails too, your subscription will be "
-     "suspended. If you update your payment method, we will try the new card instead."),
+     "suspended. If you update your payment method, we will try the new card at once instead."),
     ("final_notice", replace(HARD, ends_as=SubscriptionStatus.UNPAID), REFUSED,
      "Final notice: your payment for Pro is past due",
      "We will not try this card again. Please update your payment method before 7 February 2026: we will then try the "
-     "payment with the new card. Otherwise, your subscription will be suspended on that day."),
+     "payment with the new card at once. Otherwise, your subscription will be suspended on that day."),
     ("final_notice", HARD, WAITS, "Final notice: your payment for Pro is past due",
      "Please confirm the payment before 7 February 2026, or update your payment method to a card that needs no "
-     "confirmation. Otherwise, your subscription will be canceled on that day."),
+     "confirmation. Otherwise, your subscription will be canceled on that day. If you update your payment method, we "
+     "will try the new card at once instead."),
 ]  # fmt: skip
 
 
@@ -125,6 +131,13 @@ def test_the_reason_is_told_as_far_as_it_may_be(code: str | None, why: str) -> N
     text = _text(_compose("payment_failed", HARD, **_refused(decline_code=code)))
     assert f"but {why}. You have not been charged." in text
     assert code is None or code not in text
+
+
+def test_the_title_of_a_mail_is_its_subject_without_elements() -> None:
+    """The title of the HTML, which a browser shows as it stands, is the subject without elements around the amount."""
+    mail = _compose("receipt")
+    assert f"<title>{mail['Subject']}</title>" in _text(mail, "html")
+    assert mail["Subject"] == "Receipt for Pro: $29.99"
 
 
 def test_each_kind_of_mail_has_a_subject() -> None:

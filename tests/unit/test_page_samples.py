@@ -6,6 +6,7 @@ import pytest
 
 from renewals.language import Words
 from renewals.language.catalogues import FOLDER
+from renewals.language.tags import LANGUAGES
 from scripts import page_pictures
 from scripts.mails_page import digest_of
 from scripts.page_samples import samples
@@ -51,6 +52,37 @@ def test_no_english_is_left_in_another_language(tag: str) -> None:
         if found:
             left[each.name] = found
     assert left == {}
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_the_title_is_plain_and_the_word_for_mail_is_kept_whole(tag: str) -> None:
+    """The title of each page has no elements, which a browser would show as they stand; and on each page, no line can
+    end after the hyphen of "E-Mail"."""
+    for each in samples(tag):
+        head, _, body = each.html.partition("</title>")
+        title = head.partition("<title>")[2]
+        assert title
+        assert not re.search("[<>&]", title), each.name
+        shown = re.sub(r'<span class="whole">e-mail</span>|<[^>]+>', "", body, flags=re.IGNORECASE)
+        assert "e-mail" not in shown.lower(), each.name
+
+
+def test_each_page_has_at_most_one_main_button() -> None:
+    """Of the buttons of a page, one at most stands out; every other button is plain. In each state that allows several
+    changes, one of the changes stands out."""
+    main = {each.name: len(re.findall(r'<button>|class="button"', each.html)) for each in samples("en")}
+    assert {name: count for name, count in main.items() if count > 1} == {}
+    changed = {each.name for each in samples("en") if 'action="new-card"' in each.html}
+    assert {name for name in changed if main[name] != 1} == set()
+
+
+def test_each_notice_leads_on() -> None:
+    """A page that only says something has a link to the subscription, or, without a session, to the form for a link. A
+    failure on our side is the exception: the page asks the customer to try again later. What was done, or not done, is
+    a status, which screen readers say."""
+    notices = [each for each in samples("en") if each.title.startswith("A notice: ")]
+    assert {each.name for each in notices if "<a " not in each.html} == {"home", "trouble"}
+    assert [each.name for each in notices if '<p role="status">' not in each.html] == []
 
 
 def test_a_plan_keeps_its_order_in_arabic() -> None:

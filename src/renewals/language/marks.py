@@ -8,6 +8,8 @@ for plain text, `in_html` finishes a text for HTML. Pure.
 LEFT_TO_RIGHT, RIGHT_TO_LEFT, BY_CONTENT, END = "\u2066", "\u2067", "\u2068", "\u2069"
 _UNMARKED = str.maketrans(dict.fromkeys(f"{LEFT_TO_RIGHT}{RIGHT_TO_LEFT}{BY_CONTENT}{END}"))
 _KEPT = 'style="white-space:nowrap"'
+_WHOLE_WORDS = ("E-Mail", "E-mail", "e-mail")
+"""Words that browsers would break after the hyphen."""
 
 
 def amount(text: str) -> str:
@@ -37,13 +39,17 @@ def without(text: str) -> str:
 
 
 def in_html(text: str, kept: str = _KEPT) -> str:
-    """Return the text escaped for HTML, with elements in place of the marks.
+    """Return the text escaped for HTML, with elements in place of the marks, and around "E-Mail".
 
-    kept: the attribute that keeps an amount on one line. A page whose policy forbids styles names a class instead.
+    kept: the attribute that keeps an amount or a word on one line. A page whose policy forbids styles names a class
+    instead.
     """
     from html import escape  # receipts have no HTML, and the function that makes receipts must start fast
 
-    return escape(text).translate(
+    html = escape(text)
+    for word in _WHOLE_WORDS:
+        html = html.replace(word, f"<span {kept}>{word}</span>")
+    return html.translate(
         {
             ord(LEFT_TO_RIGHT): f'<bdi dir="ltr" {kept}>',
             ord(RIGHT_TO_LEFT): f'<bdi dir="rtl" {kept}>',
