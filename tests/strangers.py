@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from customer_page import app as customer_page
+from customer_page import at_gateway
 from customer_page.request import COOKIE
 from renewals.ledger.account_links import Purpose
 from tests.template import of_type
@@ -84,8 +85,8 @@ _WITH_TOKEN = (
     ("GET", Purpose.LINK),
     ("GET", Purpose.REMINDERS),
     ("POST", Purpose.REMINDERS),
-    ("GET", customer_page._NEW_CARD),
-    ("GET", customer_page._CONFIRM),
+    ("GET", at_gateway.NEW_CARD),
+    ("GET", at_gateway.CONFIRM),
 )
 
 _WAYS: dict[tuple[str, str], Way] = {
