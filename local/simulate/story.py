@@ -245,7 +245,15 @@ class Story:
         ) | frozenset(self.killed_sweeps)
 
     def sweeps(self, day: date) -> int:
-        """Return the number of sweeps on that day.
+        """Return the number of sweeps on a day of the story."""
+        return self._sweeps[day]
+
+    @cached_property
+    def _sweeps(self) -> Mapping[date, int]:
+        return {day: self._sweeps_on(day) for day in self.calendar}
+
+    def _sweeps_on(self, day: date) -> int:
+        """Count the sweeps on a day.
 
         The result is 0 on a day of downtime and 1 while charging is off. After such days, every delayed day adds a
         sweep, because a sweep renews a single period of each subscription.

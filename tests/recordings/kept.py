@@ -4,7 +4,7 @@ from base64 import b32encode
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -32,6 +32,7 @@ def short(text: str) -> str:
     return b32encode(sha256(text.encode()).digest()).decode()[:5].lower()
 
 
+@lru_cache(4)
 def place(test: str) -> tuple[str, str, str]:
     """Split a test's id into module, name and parameters."""
     path, _, rest = test.partition("::")

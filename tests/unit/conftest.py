@@ -4,7 +4,8 @@ import gc
 import os
 from collections.abc import Iterator
 from email.headerregistry import HeaderRegistry
-from functools import cache
+from functools import cache, lru_cache
+from typing import Any
 
 import botocore.loaders
 import pytest
@@ -20,7 +21,8 @@ from tests.visitor import Visitor, visiting
 __all__ = ["pytest_runtest_call", "pytest_runtest_setup"]
 
 # The speed and load of a machine prove nothing about the product.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
+settings.register_profile("proof", settings.get_profile("any machine"), max_examples=1_000)
 settings.load_profile("any machine")
 gc.disable()  # until all tests are collected: none of the collected objects is garbage
 # Equal clients share a description: reading the description takes longer than most tests.
@@ -28,6 +30,15 @@ botocore.loaders.create_loader = cache(botocore.loaders.create_loader)
 # The email package makes a new class for each header that is read or written; equal headers share a class.
 _REGISTERED = HeaderRegistry.__getitem__
 pytest.MonkeyPatch().setattr(HeaderRegistry, "__getitem__", cache(_REGISTERED))
+# The package also parses a header at each reading and writing; equal texts are parsed once, since no header changes.
+_read_header, _read_header_once = HeaderRegistry.__call__, lru_cache(4096)(HeaderRegistry.__call__)
+
+
+def _header(registry: HeaderRegistry, name: str, value: Any) -> Any:
+    return (_read_header_once if type(value) is str else _read_header)(registry, name, value)
+
+
+pytest.MonkeyPatch().setattr(HeaderRegistry, "__call__", _header)
 # Nobody's account, for all tests and for the modules that run renewals when they are imported.
 os.environ |= {
     "AWS_ACCESS_KEY_ID": "test",
@@ -40,6 +51,23 @@ os.environ |= {
 # Equal receipts have equal bytes, as the receipts' own tests prove: thousands of receipts need not be typeset again.
 pytest.MonkeyPatch().setattr(app, "render", cache(pdf.render))
 telemetry.logger()  # writes to the present stdout: the stdout of a test may be closed after the test
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if _is_proof(config):
+        settings.load_profile("proof")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let `make proof` run the drawn tests too, each with more examples unless the test names their number."""
+    for item in items if _is_proof(config) else ():
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.proof)
+
+
+def _is_proof(config: pytest.Config) -> bool:
+    return bool(config.option.markexpr == "proof")
 
 
 def pytest_collection_finish() -> None:
