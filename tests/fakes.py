@@ -88,8 +88,8 @@ class World:
     """Tables, bucket, mailbox and gateway in memory, and the workflow's three tasks over them.
 
     environment: the deployment's; every environment but prod heeds test clocks. stack: the first part of the
-    deployment's name. zone: the business's time zone. database: the tables' class. subscription_id: the subscription of
-    cus_1 that methods without a parameter for a subscription are about.
+    deployment's name. zone: the business's time zone. database: the tables' class. subscription_id, customer_id: the
+    subscription and its customer, for methods without a parameter for a subscription.
     """
 
     environment: str = "prod"
@@ -97,6 +97,7 @@ class World:
     zone: tzinfo = UTC
     database: type[FakeDynamoDB] = FakeDynamoDB
     subscription_id: str = "sub_1"
+    customer_id: str = "cus_1"
 
     def __init__(self) -> None:
         self.cuts = Cuts()
@@ -166,7 +167,7 @@ class World:
 
         asked: the fields of the request beside the subscription.
         """
-        request = {"subscription_id": self.subscription_id, "customer_id": "cus_1", "amount": "29.99"} | asked
+        request = {"subscription_id": self.subscription_id, "customer_id": self.customer_id, "amount": "29.99"} | asked
         self.gateway.now = now
         with self.deployed(now):
             return workflow.RENEWAL.run(request, execution, FUNCTIONS, tries)
@@ -244,11 +245,13 @@ class World:
 
     def moment(self, now: datetime) -> Moment:
         """Return the moment as the subscription sees it, test clock included. now: the real moment."""
-        row = self.dynamodb.items("subscriptions").get((self.subscription_id, "cus_1"), {})
+        row = self.dynamodb.items("subscriptions").get((self.subscription_id, self.customer_id), {})
         return clock.moment(now, self.environment, self.zone, row.get("test_clock"))
 
     def renew(self, execution: str = "run-1", now: datetime = NOON, amount: str = "29.99") -> Outcome:
-        return self.charge(execution, now).renew(RenewalRequest(self.subscription_id, "cus_1", Decimal(amount)))
+        return self.charge(execution, now).renew(
+            RenewalRequest(self.subscription_id, self.customer_id, Decimal(amount))
+        )
 
     def receipt(self, renewal: Renewal, now: datetime) -> Renewal:
         stands = self.ledger.get(renewal.subscription_id, renewal.renewal_date.isoformat())
@@ -279,7 +282,7 @@ class World:
         an attribute out."""
         row = {
             "subscription_id": self.subscription_id,
-            "customer_id": "cus_1",
+            "customer_id": self.customer_id,
             "status": "active",
             "renewal_date": DUE.isoformat(),
             "amount": Decimal("29.99"),
@@ -297,10 +300,17 @@ class World:
         self.dynamodb.put("subscriptions", self.row() | attributes)
 
     def delete_row(self) -> None:
-        self.dynamodb.delete("subscriptions", (self.subscription_id, "cus_1"))
+        self.dynamodb.delete("subscriptions", (self.subscription_id, self.customer_id))
+
+    def move_row(self, customer_id: str) -> None:
+        """Move the row to a different customer id, as a person does: a new row is written, and the old row is deleted.
+        The methods without a parameter for a subscription follow the row."""
+        self.dynamodb.put("subscriptions", self.row() | {"customer_id": customer_id})
+        self.delete_row()
+        self.customer_id = customer_id
 
     def row(self) -> dict[str, Any]:
-        return self.dynamodb.items("subscriptions")[self.subscription_id, "cus_1"]
+        return self.dynamodb.items("subscriptions")[self.subscription_id, self.customer_id]
 
     def items(self) -> dict[str, dict[str, Any]]:
         """Return the ledger's items by renewal date."""

@@ -21,6 +21,7 @@ from renewals.domain.changes import CUSTOMER, ChangeKind, may_lack, may_tell, of
 from renewals.domain.disputes import DisputeEffect
 from renewals.domain.errors import BadRow, Collision, Outdated, repeat_while_outdated
 from renewals.domain.gateway_event import GatewayEventType
+from renewals.domain.renewal_history import History
 from renewals.gateway.port import is_of_deployment
 from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.dispute_steps import record_dispute, untouched
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from renewals.domain.disputes import GatewayDispute
     from renewals.domain.gateway_event import GatewayEvent
     from renewals.domain.renewal import Renewal
-    from renewals.domain.renewal_history import History
     from renewals.domain.stored import DisputeRecord
     from renewals.ledger.steps import Row, Step
     from renewals.runtime.attribute_values import TransactAction
@@ -130,11 +130,13 @@ class _Look:
     def take_effect(self) -> Handled:
         """Record the dispute together with its effect on the subscription. If the effect cannot be decided yet, the
         dispute is recorded alone, and the event comes back."""
-        row, history = self._row(), self._history()
         try:
+            row = self._row()
+            history = self._history(row)
             end = ends_as(self._chargeback(row, history))
         except BadRow:
-            # A row that cannot be read is not charged. The event comes back until somebody has mended the row.
+            # A row that cannot be read is not charged, nor is a subscription with two rows. The event comes back until
+            # somebody has mended the row, or has deleted one of the two rows.
             self.note()
             return later("the row cannot be read", UNTIL_A_PERSON_ACTS)
         except Undecided:
@@ -181,8 +183,12 @@ class _Look:
         An earlier delivery of the event may have recorded the end of the subscription, and may have been cut off before
         the run of the workflow. The charge is then still open.
         """
-        charge = self._history().possible_charge
-        if charge is None or why_withdrawn(charge, self._row()) is None:
+        try:
+            row = self._row()
+        except BadRow:
+            return later("the row cannot be read", UNTIL_A_PERSON_ACTS)
+        charge = self._history(row).possible_charge
+        if charge is None or why_withdrawn(charge, row) is None:
             return None
         return self._at_work(charge) or renewed(self.event, charge, self.seams)
 
@@ -193,10 +199,16 @@ class _Look:
         return self.seams.lease_of_another(charge) if charge.status in UNDER_LEASE else None
 
     def _row(self) -> Row | None:
-        return self.seams.ledger.row(self.period)
+        """Return the subscription's row, even if somebody has moved the row to a different customer id since the
+        disputed payment: the moved subscription would charge the same person again. Raises BadRow if the subscription
+        has two rows, because nobody can tell which row stays."""
+        return self.seams.register.row(self.period.subscription_id)
 
-    def _history(self) -> History:
-        return self.seams.ledger.history(self.period.subscription_id, self.period.customer_id)
+    def _history(self, row: Row | None) -> History:
+        """Return the latest periods under the row's customer id and under the customer id of the disputed payment."""
+        customers = {self.period.customer_id, *([row["customer_id"]] if row else [])}
+        recent = self.seams.ledger.recent(self.period.subscription_id)
+        return History(each for each in recent if each.customer_id in customers)
 
     def _with_effect(self, effect: DisputeEffect) -> Step[Renewal]:
         return record_dispute(self.period, self.dispute.id, disputes.with_effect(self.record, effect))

@@ -339,6 +339,50 @@ def test_a_dispute_of_a_deleted_subscription_is_recorded(door: Door) -> None:
     assert _effects(door) == {"dp_1": "gone"}
 
 
+@pytest.mark.parametrize("state", ROWS)
+def test_a_subscription_that_was_moved_to_another_customer_id_ends(door: Door, state: str) -> None:
+    """Somebody has moved the row by hand to a new customer id after the payment: a chargeback ends the moved
+    subscription as the chargeback would have ended the row under the old id. No later renewal charges the customer."""
+    happens, ends, effect = ROWS[state]
+    _paid(door)
+    happens(door)
+    door.world.move_row("cus_new")
+    door.world.gateway.contest("pi_1")
+    _deliver(door)
+    assert (_subscription(door), _effects(door)) == (ends, {"dp_1": effect})
+    assert (door.queue.waiting, door.queue.dead) == (0, [])
+
+
+def test_a_charge_that_has_begun_under_another_customer_id_is_given_up(door: Door) -> None:
+    """The row was moved to a new customer id, and the payment of the next period was refused under the new id: the
+    chargeback of the earlier payment ends the subscription and gives the open payment up."""
+    _paid(door)
+    door.world.move_row("cus_new")
+    door.world.edit(payment_method="pm_declined")
+    door.now += 28 * DAY
+    door.world.run("next", door.now)
+    assert door.world.items()[NEXT]["status"] == "declined"
+    door.world.gateway.events.clear()
+    door.world.gateway.contest("pi_1")
+    _deliver(door)
+    assert (door.world.items()[NEXT]["status"], _subscription(door)[1]) == ("given_up", NEXT)
+
+
+def test_a_subscription_with_two_rows_waits_for_a_person(door: Door) -> None:
+    """Somebody is moving the row, and has written the new row but not yet deleted the old row: the dispute is recorded,
+    and the event comes back. As soon as the old row is deleted, the new row ends."""
+    _paid(door)
+    old = door.world.row()
+    door.world.dynamodb.put("subscriptions", {**old, "customer_id": "cus_new"})
+    door.world.gateway.contest("pi_1")
+    _deliver(door)
+    assert (_recorded(door), _effects(door)) == ({"dp_1": [NEEDS]}, {"dp_1": None})
+    door.world.delete_row()
+    door.world.customer_id = "cus_new"
+    door.later(70 * MINUTE)
+    assert (_subscription(door), _effects(door)) == (ENDS, {"dp_1": "ending"})
+
+
 def test_a_subscription_resumed_after_a_dispute_is_not_ended_again(door: Door) -> None:
     """Somebody resumes the subscription after the dispute had ended it. Later and doubled events of the same dispute
     leave the subscription alone, and the dispute of another payment ends the subscription."""
