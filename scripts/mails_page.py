@@ -169,6 +169,8 @@ def _confirmations(locale: str) -> Iterator[Example]:
     yield of(MailKind.RESUMPTION, "Resumption", when, Told(ChangeKind.RESUMED, parse(row), goes_on))
     when = "When the price, the plan or the interval has changed."
     yield of(MailKind.CHANGED_TERMS, "Changed terms", when, Told(ChangeKind.EDITED, parse(row), goes_on, before))
+    when = "When the payment method was updated, on the customer page or through the API."
+    yield of(MailKind.NEW_CARD, "New payment method", when, Told(ChangeKind.CARD, parse(row), goes_on))
     when = "When a chargeback has ended the subscription, with `DisputedSubscriptions=cancel`."
     yield of(MailKind.ENDED_BY_DISPUTE, "Ended by a chargeback", when, Told(ChangeKind.ENDING, ends, over))
     when = "When a customer asks for a link to the customer page."

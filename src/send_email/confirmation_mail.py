@@ -87,6 +87,7 @@ class _Writing:
             MailKind.CANCELLATION: self._canceled,
             MailKind.RESUMPTION: self._resumed,
             MailKind.CHANGED_TERMS: self._changed,
+            MailKind.NEW_CARD: self._new_card,
             MailKind.ENDED_BY_DISPUTE: self._ended_by_dispute,
             MailKind.ACCOUNT_LINK: self._linked,
             MailKind.CANCELLATION_DECLARED: self._declared,
@@ -146,6 +147,20 @@ class _Writing:
             return []
         can_resume = not self._is_canceled and self.seller.page
         return [self._said("notices.by_form_undo" if can_resume else "notices.by_form_contact")]
+
+    def _new_card(self, charges: tuple[NextCharge, ...]) -> list[str]:
+        """Say when the payment method was updated, and the customer's next step if somebody else updated the payment
+        method. The mail promises no attempt at a past due payment: the attempt may be over before the mail goes out,
+        and the mail about the attempt tells the result."""
+        told = [self._said("notices.new_card_told", plan=self._plan, moment=self._received)]
+        if self._has_ended:
+            told.append(self._said("notices.charge_open") if self._may_be_charged(charges) else self._rest(charges))
+        elif self.confirmation.subscription.status.is_live:
+            told += self._what_follows(charges)
+        elif not self.ahead.is_open:
+            told.append(self._said("notices.new_card_not_charged"))
+        can_update = not self._has_ended and self.seller.page
+        return [*told, self._said("notices.new_card_undo" if can_update else "notices.new_card_contact")]
 
     def _ended_by_dispute(self, charges: tuple[NextCharge, ...]) -> list[str]:
         """Say when the subscription ends, whether money is still charged, and whom to ask. The mail says nothing about
@@ -232,6 +247,9 @@ class _Writing:
             facts.append((self._said("notices.next_payment"), self.say.day(charges[0].on)))
         if subscription.cancel_at is not None and not self._is_canceled:
             facts.append((self._said("notices.last_day"), self._last_day))
+        card = self._card if self.confirmation.kind is MailKind.NEW_CARD else ""
+        if card:
+            facts.append((self._said("notices.new_card"), card))
         if self.confirmation.kind is MailKind.CANCELLATION:
             facts.append((self._said("notices.received"), self._received))
         return [*facts, *self._ids()]
@@ -266,6 +284,14 @@ class _Writing:
     def _last_day(self) -> str:
         end = self.confirmation.subscription.cancel_at
         return self.say.day(_day_before(end)) if end is not None else ""
+
+    @property
+    def _card(self) -> str:
+        """The brand and the last digits of the card; empty as long as the row does not name them."""
+        from renewals.domain.reminders import known_card  # most mails name no card
+
+        card = known_card(self.confirmation.subscription)
+        return self.say.card(line(card.name)) if card is not None else ""
 
     @property
     def _number(self) -> str | None:

@@ -34,6 +34,7 @@ DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 SIGN_UP, CANCELED = "Your subscription to Pro", "Your subscription to Pro is canceled"
 CONTINUES, CHANGED = "Your subscription to Pro continues", "Your subscription to Pro has changed"
 ENDED = "The end of your subscription to Pro"
+CARD = "Your payment method for Pro was updated"
 
 type Json = dict[str, Any]
 
@@ -67,6 +68,10 @@ class Stack:
 
     def edit(self, now: datetime, by: str = "ann", **changes: Any) -> None:
         self.shop.register.edit(self.shop.row(), changes, ChangeKind.EDITED, AskedBy(by, now))
+
+    def give_card(self, now: datetime, card: str = "pm_new", by: str = "customer") -> None:
+        given = {"payment_method": card}
+        self.shop.register.act(self.shop.row(), Action.GIVE_CARD, now.date(), AskedBy(by, now), given)
 
     def publish(self, now: datetime) -> None:
         """Let Lambda deliver the streams to EventPublisher."""
@@ -120,22 +125,24 @@ def _last(stack: Stack) -> str:
 
 @pytest.mark.parametrize("by", ["arn:aws:sts::1:assumed-role/app/ann", "Ops/zoe", "customer"])
 def test_each_change_is_confirmed_once_whoever_asked(stack: Stack, by: str) -> None:
-    """A sign-up, a cancellation at the period's end and at once, a resumption and a new price are confirmed by one mail
-    each, whether the application, a person at a terminal or the customer asked; another look mails nobody."""
+    """A sign-up, a cancellation at the period's end and at once, a resumption, a new price and a new payment method are
+    confirmed by one mail each, whether the application, a person at a terminal or the customer asked; another look
+    mails nobody."""
     stack.sign_up(NOON, by=by, renewal_date="2026-02-28")
     told = [stack.settle(NOON)]
     changes: list[Callable[[datetime], None]] = [
         lambda now: stack.act(Action.CANCEL_AT_PERIOD_END, now, by),
         lambda now: stack.act(Action.RESUME, now, by),
         lambda now: stack.edit(now, by, amount=Decimal("39.99")),
+        lambda now: stack.give_card(now, by=by),
         lambda now: stack.act(Action.CANCEL_NOW, now, by),
     ]
     for day, change in enumerate(changes, 1):
         change(NOON + day * DAY)
         told.append(stack.settle(NOON + day * DAY))
-    assert told == [[SIGN_UP], [CANCELED], [CONTINUES], [CHANGED], [CANCELED]]
-    assert stack.shop.confirm("again", NOON + 5 * DAY) == "Success"
-    assert len(stack.shop.mails()) == 5
+    assert told == [[SIGN_UP], [CANCELED], [CONTINUES], [CHANGED], [CARD], [CANCELED]]
+    assert stack.shop.confirm("again", NOON + 6 * DAY) == "Success"
+    assert len(stack.shop.mails()) == 6
 
 
 def test_a_record_that_is_delivered_twice_mails_once(stack: Stack) -> None:
@@ -167,7 +174,9 @@ def test_a_first_charge_at_once_has_a_confirmation_and_a_receipt(monkeypatch: py
         assert f"We charge $29.99 on {day}" in confirmation
 
 
-@pytest.mark.parametrize("kind", ["sign_up", "cancellation", "resumption", "changed_terms", "ended_by_dispute"])
+@pytest.mark.parametrize(
+    "kind", ["sign_up", "cancellation", "resumption", "changed_terms", "new_card", "ended_by_dispute"]
+)
 def test_each_kind_is_switched_off_by_itself(stack: Stack, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """The parameter Confirmations names the kinds that are mailed; a kind that it leaves out is never mailed."""
     stack.configure(",".join(each for each in stack.shop.confirmations.split(",") if each != kind), monkeypatch)
@@ -179,6 +188,8 @@ def test_each_kind_is_switched_off_by_itself(stack: Stack, monkeypatch: pytest.M
     told["resumption"] = stack.settle(NOON + 2 * DAY)
     stack.edit(NOON + 3 * DAY, plan="Max")
     told["changed_terms"] = stack.settle(NOON + 3 * DAY)
+    stack.give_card(NOON + 3 * DAY + LATER)
+    told["new_card"] = stack.settle(NOON + 3 * DAY + LATER)
     stack.act(Action.CANCEL_NOW, NOON + 4 * DAY, of_dispute("dp_1"))
     told["ended_by_dispute"] = stack.settle(NOON + 4 * DAY)
     assert {name: len(mails) for name, mails in told.items()} == {name: int(name != kind) for name in told}
@@ -519,10 +530,12 @@ def test_each_kind_speaks_the_customers_language(stack: Stack, tag: str) -> None
     stack.settle(NOON + 2 * DAY)
     stack.edit(NOON + 3 * DAY, amount=Decimal("39.99"), plan="Max", interval="year", interval_count=Decimal(1))
     stack.settle(NOON + 3 * DAY)
+    stack.give_card(NOON + 3 * DAY + LATER)
+    stack.settle(NOON + 3 * DAY + LATER)
     stack.act(Action.CANCEL_NOW, NOON + 4 * DAY, of_dispute("dp_1"))
     stack.settle(NOON + 4 * DAY)
     mails = stack.shop.mails()
-    assert len(mails) == len({mail["Subject"] for mail in mails}) == 5
+    assert len(mails) == len({mail["Subject"] for mail in mails}) == 6
     english = [text.split("{")[0].strip() for text in catalogue("notices", "en").values()]
     for mail in mails:
         text = _text(mail)
@@ -531,6 +544,100 @@ def test_each_kind_speaks_the_customers_language(stack: Stack, tag: str) -> None
         assert said if tag == "en" else not said
     assert "Pro" in _text(mails[0])
     assert "Max" in _text(mails[3])
+
+
+def test_a_new_payment_method_warns_a_customer_who_did_not_ask(stack: Stack) -> None:
+    """The mail about a new payment method says when it was updated, when it is charged next, and what to do if somebody
+    else has used the customer's link; the button leads to the page."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.settle(NOON)
+    stack.give_card(NOON + DAY)
+    assert stack.settle(NOON + DAY) == [CARD]
+    told = _last(stack)
+    assert "On 1 February 2026, 12:00 UTC+00, the payment method for your subscription to Pro was updated." in told
+    assert "We charge $29.99 on 28 February 2026, and again for each further period until you cancel." in told
+    assert "If this was not you, please update the payment method again on your account page, and contact us." in told
+    assert "See your subscription: https://shop.example/account" in told
+    assert "Payment method:" not in told
+    assert any("Mailed the confirmation of the new payment method to a" in text for text in stack.told())
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"status": "paused"}, "Nothing is charged until the subscription is resumed."),
+        ({"status": "unpaid"}, "Nothing is charged until the subscription is resumed."),
+        ({"cancel_at": "2026-02-28"}, "The subscription ends after 27 February 2026."),
+        ({"status": "canceled"}, "Nothing more will be charged."),
+    ],
+)
+def test_a_new_payment_method_promises_no_charge_that_does_not_come(stack: Stack, row: Json, said: str) -> None:
+    """The mail about a new payment method names a charge only if one comes, and asks the customer of a subscription
+    that has ended since to contact the seller, because the page takes no payment method then."""
+    stack.sign_up(NOON, renewal_date="2026-02-28", imports=True)
+    stack.give_card(NOON + DAY)
+    stack.shop.edit(**row)
+    assert stack.settle(NOON + DAY) == [CARD]
+    told = _last(stack)
+    assert said in told
+    assert "We charge" not in told
+    assert ("If this was not you, please contact us." in told) == (row.get("status") == "canceled")
+
+
+@pytest.mark.parametrize("charge_first", [True, False])
+@pytest.mark.parametrize("card", ["pm_new", "pm_declined_too"])
+def test_a_new_card_for_a_refused_payment_has_its_mail_and_the_payments_mail(
+    monkeypatch: pytest.MonkeyPatch, card: str, charge_first: bool
+) -> None:
+    """A customer whose payment was refused saves a new card: the mail about the card and the receipt or the next mail
+    about the refusal come in either order, and both are true. The mail names the card once the card was charged, and
+    the page loaded twice mails nothing twice."""
+    stack = Stack(monkeypatch)
+    stack.sign_up(NOON, payment_method="pm_declined", imports=True)
+    stack.shop.run("declined", NOON)
+    stack.publish(NOON)
+    before, now = len(stack.shop.mails()), NOON + DAY
+    with visiting(stack.shop) as visitor:
+        visitor.now = now
+        visitor.sign_in()
+        opened = visitor.post("new-card", visitor.get("overview").fields).header("Location").rpartition("/")[2]
+        back = stack.shop.gateway.give_card(opened, card, now).partition("/account/")[2]
+        for _ in range(2):
+            assert visitor.get(back).status == 200
+    if charge_first:
+        stack.shop.run("retried", now + LATER)
+    stack.settle(now + LATER)
+    if not charge_first:
+        stack.shop.run("retried", now + 9 * LATER)
+    mails = {mail["Subject"]: _text(mail) for mail in stack.shop.mails()[before:]}
+    assert len(mails) == len(stack.shop.mails()[before:]) == 2
+    is_paid_before = charge_first and card == "pm_new"
+    past_due = "A payment is past due. A separate email tells you about that payment."
+    assert (past_due in mails[CARD]) != is_paid_before
+    assert ("We charge $29.99 on 28 February 2026" in mails[CARD]) == is_paid_before
+    assert ("Payment method: Visa ending in" in mails[CARD]) == is_paid_before
+
+
+def test_a_move_to_another_customer_at_the_gateway_is_not_told(stack: Stack) -> None:
+    """A team that moves its subscriptions to another account of the gateway gives each a new customer and payment
+    method of the gateway by an edit: the card stays the same, and nobody is mailed."""
+    stack.sign_up(NOON, renewal_date="2026-02-28", imports=True)
+    stack.edit(NOON, gateway_customer="cus_moved", payment_method="pm_moved")
+    assert stack.settle(NOON + LATER) == []
+
+
+def test_of_two_new_payment_methods_the_latest_is_told_while_it_stands(stack: Stack) -> None:
+    """Two payment methods in a row are one mail; a payment method that a hand has replaced since is not told; the same
+    payment method given again is no news."""
+    stack.sign_up(NOON, renewal_date="2026-02-28", imports=True)
+    stack.give_card(NOON, "pm_new")
+    stack.give_card(NOON + SECOND, "pm_newer")
+    assert stack.settle(NOON + LATER) == [CARD]
+    stack.give_card(NOON + DAY, "pm_newer")
+    assert stack.settle(NOON + DAY) == []
+    stack.give_card(NOON + 2 * DAY, "pm_newest")
+    stack.shop.edit(payment_method="pm_hand")
+    assert stack.settle(NOON + 2 * DAY) == []
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------
@@ -584,7 +691,7 @@ def test_an_interrupted_mail_stands_as_unknown_and_is_not_sent_again(stack: Stac
     assert stack.settle(NOON + LATER) == []
 
 
-@pytest.mark.parametrize("change", ["sign_up", "cancellation"])
+@pytest.mark.parametrize("change", ["sign_up", "cancellation", "new_card"])
 def test_a_cut_at_any_call_sends_once_or_stands_as_unknown(monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     """The process ends before or after any call of the confirmation's run. The run that comes after finishes the work:
     the mail is sent once, or stands as unknown; no mail is sent twice, and none is lost."""
@@ -594,6 +701,8 @@ def test_a_cut_at_any_call_sends_once_or_stands_as_unknown(monkeypatch: pytest.M
         one.sign_up(NOON + DAY - LATER, renewal_date="2026-02-28", imports=change != "sign_up")
         if change == "cancellation":
             one.act(Action.CANCEL_AT_PERIOD_END, NOON + DAY)
+        if change == "new_card":
+            one.give_card(NOON + DAY)
         return one
 
     calm = begun()
@@ -742,6 +851,6 @@ def test_a_test_clock_confirms_by_its_own_day(stack: Stack) -> None:
 
 def test_kinds_are_names_of_mails() -> None:
     """Each name that the parameter Confirmations allows is a kind of mail with words for the timeline."""
-    for name in ("sign_up", "cancellation", "resumption", "changed_terms"):
+    for name in ("sign_up", "cancellation", "resumption", "changed_terms", "new_card"):
         assert MailKind(name).words.startswith("the confirmation of the ")
     assert MailKind("ended_by_dispute").words == "the notice that the subscription ends because of a chargeback"

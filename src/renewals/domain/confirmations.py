@@ -1,19 +1,21 @@
 """Confirmations: the mails that tell a customer of a change of the subscription, once for each change. Pure.
 
-A sign-up, a cancellation, a resumption and a change of price, plan or interval are confirmed, whoever asked for the
-change. The customer is also told of the end that a chargeback has set: a dispute sets at most one end, so that the
-customer is told at most once for each dispute. A change has a record in the changes table, and the record of the
-change's mail is kept with the record of the change. Rows that are written by hand have no such record. The records of
-imports and of earlier versions lack a mark (CONFIRMABLE). None of these is confirmed.
+A sign-up, a cancellation, a resumption, a new payment method and a change of price, plan or interval are confirmed,
+whoever asked for the change. The customer is also told of the end that a chargeback has set: a dispute sets at most one
+end, so that the customer is told at most once for each dispute. A change has a record in the changes table, and the
+record of the change's mail is kept with the record of the change. Rows that are written by hand have no such record.
+The records of imports and of earlier versions lack a mark (CONFIRMABLE). None of these is confirmed.
 
 A link to the customer page that the customer has asked for is mailed in the same way, whichever kinds of confirmations
 the deployment sends. So is the receipt of a declaration that a person must look at.
 
 A confirmation is only owed while the confirmation is true. Of several changes that undo or replace each other, only the
 latest change is confirmed: a cancellation that was withdrawn before its mail went out is not confirmed. The mail about
-a changed price names the price before all changes that the customer was not told of.
+a changed price names the price before all changes that the customer was not told of. A new payment method is confirmed
+while the row has that payment method, also after the end of the subscription: the mail warns a customer whose link
+somebody else has used.
 
-Decision: D264 (DECISIONS.md).
+Decisions: D264, D450 (DECISIONS.md).
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ CONFIRMATIONS = (
     MailKind.CANCELLATION,
     MailKind.RESUMPTION,
     MailKind.CHANGED_TERMS,
+    MailKind.NEW_CARD,
     MailKind.ENDED_BY_DISPUTE,
 )
 """The kinds of mails that tell of a change, as the parameter Confirmations names the kinds."""
@@ -107,6 +110,8 @@ def kind_of(change: Change) -> MailKind | None:
         return None
     if change.what is ChangeKind.EDITED:
         return MailKind.CHANGED_TERMS if _terms_before(change) else None
+    if change.what is ChangeKind.CARD:
+        return MailKind.NEW_CARD if "payment_method" in change.details else None
     if change.what is ChangeKind.LINK_ASKED:
         return MailKind.ACCOUNT_LINK
     kind = _DECLARED.get(change.what) or _OF_LIFE.get(change.what)
@@ -159,7 +164,8 @@ def owed(
     begun = [each for each in latest if each.mail is not None and each.mail.state is MailState.SENDING]
     links = [Confirmation(MailKind.ACCOUNT_LINK, each, subscription) for each in latest if _asks_for_link(each)][:1]
     received = [Confirmation(_DECLARED[each.what], each, subscription) for each in latest if each.what in _DECLARED]
-    true = [*_of_life(latest, subscription), *_of_terms(latest, subscription, needs_work), *links, *received]
+    changed = [*_of_terms(latest, subscription, needs_work), *_of_card(latest, subscription)]
+    true = [*_of_life(latest, subscription), *changed, *links, *received]
     sent = frozenset(kinds) | _ALWAYS
     owed = [dated(each) for each in true if each.change not in begun and each.kind in sent and needs_work(each.change)]
     owed = [each for each in owed if not (each.is_late and each.kind is MailKind.ENDED_BY_DISPUTE)]
@@ -212,6 +218,16 @@ def _of_terms(
         return
     if _terms(before) != _terms(subscription):
         yield Confirmation(MailKind.CHANGED_TERMS, changes[0], subscription, before)
+
+
+def _of_card(latest: Sequence[Change], subscription: Subscription) -> Iterator[Confirmation]:
+    """Yield the confirmation of the latest new payment method, if the row still has that payment method."""
+    change = next((each for each in latest if each.what is ChangeKind.CARD), None)
+    if change is None or kind_of(change) is None:
+        return
+    _, given = change.details["payment_method"]
+    if given == subscription.payment_method:
+        yield Confirmation(MailKind.NEW_CARD, change, subscription)
 
 
 def _terms_before(change: Change) -> Mapping[str, Value]:

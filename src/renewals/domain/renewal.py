@@ -88,6 +88,7 @@ class MailKind(Worded):
     CANCELLATION = "cancellation", "the confirmation of the cancellation"
     RESUMPTION = "resumption", "the confirmation of the resumption"
     CHANGED_TERMS = "changed_terms", "the confirmation of the new price, plan or interval"
+    NEW_CARD = "new_card", "the confirmation of the new payment method"
     ENDED_BY_DISPUTE = "ended_by_dispute", "the notice that the subscription ends because of a chargeback"
     ACCOUNT_LINK = "account_link", "the link to the customer page"
     CANCELLATION_DECLARED = "cancellation_declared", "the receipt of a cancellation that a person must look at"
