@@ -62,7 +62,8 @@ def test_the_page_is_opened_for_the_subscription(shop: World) -> None:
     reply = open_page(shop)
     assert (reply["outcome"], reply["reason"], reply["url"]) == ("opened", "", "https://gateway.example/pay/cs_1")
     asked = shop.gateway.pages["cs_1"]
-    assert asked.metadata == {"subscription_id": "sub_1", "customer_id": "cus_1", "deployment": "shop-prod"}
+    ours = {"subscription_id": "sub_1", "customer_id": "cus_1", "deployment": "shop-prod"}
+    assert asked.metadata == {**ours, "card_before": "pm_ok"}
     assert (asked.gateway_customer, asked.locale, asked.expires_at) == ("cus_gw", "de-AT", NOON + timedelta(hours=1))
     assert asked.cancel_url == BACK
     assert shop.gateway.give_card("cs_1") == f"{BACK}?session=cs_1"
@@ -150,6 +151,49 @@ def test_a_card_of_the_api_that_is_newer_stays(shop: World, edit: bool) -> None:
     assert take(shop, new, NOON + LATER)["outcome"] == "card_taken"
     assert take(shop, old, NOON + LATER)["reason"] == "session_older"
     assert shop.row()["payment_method"] == "pm_new"
+
+
+@pytest.mark.parametrize("changed", ["by nobody before", "by the API before", "by the customer before"])
+def test_a_card_that_was_written_by_hand_meanwhile_stays(shop: World, changed: str) -> None:
+    """A person writes a card into the row while a session is open: the session's card is not taken two days later,
+    whether or not an earlier change of the card was recorded. A session that is opened afterwards is taken."""
+    if changed == "by the API before":
+        _by_api(shop, NOON, edit=False)
+    opened = _session(open_page(shop))
+    if changed == "by the customer before":
+        assert take(shop, _saved(shop, "pm_first"), NOON)["outcome"] == "card_taken"
+    shop.edit(payment_method="pm_by_hand")
+    shop.gateway.give_card(opened, "pm_late", NOON + 2 * SECOND)
+    assert take(shop, opened, NOON + timedelta(days=2))["reason"] == "session_older"
+    assert shop.row()["payment_method"] == "pm_by_hand"
+    assert (
+        take(shop, _saved(shop, "pm_new", NOON + timedelta(days=2)), NOON + timedelta(days=2))["outcome"]
+        == "card_taken"
+    )
+
+
+def test_a_row_that_had_no_card_keeps_the_card_written_by_hand(shop: World) -> None:
+    """A session was opened while the row had no card; a card that a person has written since stays."""
+    shop.edit(payment_method="")
+    opened = _saved(shop, "pm_late")
+    shop.edit(payment_method="pm_by_hand")
+    assert take(shop, opened, NOON + LATER)["reason"] == "session_older"
+
+
+def test_a_late_session_is_taken_if_nothing_has_changed(shop: World) -> None:
+    """The event of a session comes days late, and the row still has the card of the opening: the new card is taken."""
+    opened = _saved(shop)
+    assert take(shop, opened, NOON + timedelta(days=4))["outcome"] == "card_taken"
+
+
+def test_a_session_of_the_version_before_is_taken_by_the_moment_alone(shop: World) -> None:
+    """A session that does not say which card it replaces was opened by the version before, and is taken."""
+    opened = _saved(shop)
+    stands = shop.gateway.sessions[opened]
+    told = {name: value for name, value in stands.metadata.items() if name != "card_before"}
+    shop.gateway.sessions[opened] = replace(stands, metadata=told)
+    shop.edit(payment_method="pm_by_hand")
+    assert take(shop, opened, NOON + LATER)["outcome"] == "card_taken"
 
 
 def test_a_test_clock_does_not_count_against_the_gateways_clock() -> None:

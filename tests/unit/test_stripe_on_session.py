@@ -46,6 +46,7 @@ def page(v1: Any) -> CardPageRequest:
         cancel_url=BACK,
         locale="de-AT",
         expires_at=datetime.now(UTC) + timedelta(hours=1),
+        payment_method="pm_1",
     )
 
 
@@ -62,7 +63,8 @@ def test_a_session_leads_to_the_saved_card(
     opened = gateway.card_session(session)
     assert opened is not None
     assert (opened.state, opened.saved, opened.gateway_customer) == (SessionState.OPEN, None, page.gateway_customer)
-    assert opened.metadata == {"subscription_id": "sub_1", "customer_id": "cus_1", "deployment": "shop/1/eu"}
+    ours = {"subscription_id": "sub_1", "customer_id": "cus_1", "deployment": "shop/1/eu"}
+    assert opened.metadata == {**ours, "card_before": "pm_1"}
     setup = v1.setup_intents.retrieve(v1.checkout.sessions.retrieve(session).setup_intent)
     assert setup.metadata.to_dict() == opened.metadata
     began = datetime.now(UTC).replace(microsecond=0)

@@ -46,7 +46,8 @@ _CLASSES: dict[str, type[stripe.StripeObject]] = {
 GATEWAY = StripeGateway("sk_test", "http://127.0.0.1:9", wait=lambda _: None)
 REQUEST = PaymentRequest("sub_1", date(2026, 1, 31), 1, 2999, "USD", "cus_1", "key", "shop/1/eu")
 SINCE = datetime(2026, 1, 30, tzinfo=UTC)
-PAGE = CardPageRequest("sub_1", "cus_1", "cus_gw", "shop", "https://shop.example", "https://shop.example", "en", SINCE)
+_SHOP = "https://shop.example"
+PAGE = CardPageRequest("sub_1", "cus_1", "cus_gw", "shop", _SHOP, _SHOP, "en", SINCE, "pm_1")
 SEARCH = EventSearch([*GatewayEventType], SINCE, None, undelivered=False, after=None)
 _STATES = {
     "succeeded": {PaymentState.PAID},

@@ -33,6 +33,7 @@ class CardPageRequest:
         locale: the customer's language, a tag of BCP 47. For a language that the gateway does not speak, the page has
             the language of the browser.
         expires_at: the end of the session.
+        payment_method: the subscription's card when the session is opened; empty without a card.
     """
 
     subscription_id: str
@@ -43,11 +44,22 @@ class CardPageRequest:
     cancel_url: str
     locale: str
     expires_at: datetime
+    payment_method: str
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The mark on the session by which the session is recognized later."""
-        return marks(self.subscription_id, self.customer_id, self.deployment)
+        """The mark on the session by which the session is recognized later, and the card that the session replaces."""
+        ours = marks(self.subscription_id, self.customer_id, self.deployment)
+        return ours | {_CARD_BEFORE: _marked(self.payment_method)}
+
+
+_CARD_BEFORE = "card_before"
+
+
+def _marked(payment_method: str) -> str:
+    """Return the card as the metadata name the card. The gateway keeps no empty value and at most 500 characters; a
+    person may have written anything into the row."""
+    return payment_method[:500] or "none"
 
 
 SESSION_ID = "{CHECKOUT_SESSION_ID}"
@@ -88,3 +100,8 @@ class CardSession:
     gateway_customer: str
     metadata: Mapping[str, str]
     saved: SavedCard | None
+
+    def was_opened_with(self, payment_method: str) -> bool:
+        """Whether the subscription had this card when the session was opened. True too if the session does not say so,
+        because a version before 2026-11-29 opened the session."""
+        return self.metadata.get(_CARD_BEFORE) in (None, _marked(payment_method))

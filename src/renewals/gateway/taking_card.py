@@ -75,6 +75,7 @@ class CustomersCard:
             cancel_url=return_url,
             locale=text_or(row, "locale", "en"),
             expires_at=self.moment.wall + _OPEN_FOR,
+            payment_method=str(row.get("payment_method", "")),
         )
         try:
             return self.gateway.open_card_page(request)
@@ -86,7 +87,8 @@ class CustomersCard:
 
         The session must be complete, and must belong to the deployment, the subscription and the gateway's customer. A
         card is taken once. A card that the customer saved before the last change of the payment method is not taken:
-        an old session, or a late event, undoes no newer decision.
+        an old session, or a late event, undoes no newer decision. Nobody knows when a card was written into the row by
+        hand: if the row has such a card, and had a different card when the session was opened, the row's card stays.
         """
         session = self.gateway.card_session(session_id)
         if session is None:
@@ -103,7 +105,7 @@ class CustomersCard:
             return saved
         if row.get("payment_method") == saved.payment_method:
             return Refusal.SESSION_USED
-        if _is_older(saved, row):
+        if _is_older(saved, row) or self._was_changed_by_hand(session, row):
             return Refusal.SESSION_OLDER
         if [*verifying.of_card(self.gateway, session.gateway_customer, saved.payment_method)]:
             return Refusal.CARD_UNUSABLE
@@ -117,6 +119,19 @@ class CustomersCard:
             if overtaken.failed.keys() == {_RECORD}:  # the card was taken, and the payment method was updated since
                 return Refusal.SESSION_OLDER
             raise
+
+    def _was_changed_by_hand(self, session: CardSession, row: Row) -> bool:
+        """Whether the row's card was changed since the session was opened, and the latest record of a changed card
+        names a different card than the row. The records are read only for a card that was changed meanwhile."""
+        card = str(row.get("payment_method", ""))
+        if session.was_opened_with(card):
+            return False
+        changes, _, _ = self.register.changes.readable(self.subscription_id)
+        recorded = [
+            (each.at, each.details["payment_method"][1]) for each in changes if "payment_method" in each.details
+        ]
+        latest = max((at for at, _ in recorded), default=None)
+        return CARD_CHANGED_AT not in row or (latest, card) not in recorded
 
     def _saved(self, session: CardSession, row: Row) -> SavedCard | Refusal:
         """Return the card of a complete session of this subscription."""
