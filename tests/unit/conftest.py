@@ -2,6 +2,7 @@
 
 import gc
 import os
+import threading
 from collections.abc import Iterator
 from email.headerregistry import HeaderRegistry
 from functools import cache, lru_cache
@@ -76,6 +77,18 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20)
     gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    """A file of tests leaves no thread behind: beside a thread, each transaction of the tables in memory takes four
+    milliseconds longer, in all files that follow."""
+    before = set(threading.enumerate())
+    yield
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(10)
+    assert [thread.name for thread in left if thread.is_alive()] == []
 
 
 @pytest.fixture
