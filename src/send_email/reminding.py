@@ -76,7 +76,7 @@ class Reminding:
             return MailOutcome.DROPPED
 
         def composed(deliverable: str) -> EmailMessage:
-            mail_faults.refuse(subscription.row, required=False)
+            mail_faults.refuse(subscription.row, required=kind is MailKind.UPCOMING)
             card = reminders.known_card(subscription) if kind is MailKind.CARD_EXPIRES else None
             told = offers.as_told(subscription, self.today)
             page = self.page_link(subscription.row, Power.FULL)
@@ -90,6 +90,7 @@ class Reminding:
                 sender=self.post.sender,
                 to=deliverable,
                 brand=self.brand,
+                is_first=reminders.ends_trial(subscription),
             )
 
         place = _OnRow(self.records, subscription, kind, self.today, self.post.now)

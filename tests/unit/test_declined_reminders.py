@@ -134,6 +134,15 @@ def test_only_reminders_of_short_plans_may_be_declined(days: int) -> None:
     assert reminders.may_be_declined(row, MailKind.CARD_EXPIRES)
 
 
+def test_the_reminder_of_a_first_charge_cannot_be_declined(shop: World) -> None:
+    """The reminder that a trial ends offers no way to decline, and goes to a customer who has declined reminders."""
+    shop.subscribe(created_at="2025-12-31T12:00:00+00:00", reminders="required")
+    [mail] = _remind(shop)
+    assert "List-Unsubscribe" not in mail
+    shop.edit(reminders="all")
+    assert not reminders.may_be_declined(parse(shop.row()), MailKind.UPCOMING)
+
+
 @pytest.mark.parametrize("setting", ["CUSTOMER_PAGE_URL", "ACCOUNT_URL"])
 def test_without_a_page_of_the_stack_nothing_is_offered(
     shop: World, monkeypatch: pytest.MonkeyPatch, setting: str
@@ -379,6 +388,18 @@ def test_a_declined_plan_is_reminded_of_about_every_half_year(days: int | None, 
     if owed:
         [mail] = _remind(shop)
         assert "List-Unsubscribe" not in mail
+
+
+@pytest.mark.parametrize(("days", "owed"), [(None, True), (30, False), (181, False), (182, True)])
+def test_a_complaint_declines_the_reminders_of_a_short_plan_alone(days: int | None, *, owed: bool) -> None:
+    """A customer who reported a mail as spam is reminded of a plan of a month about every half year, like a customer
+    who has declined, and the reminder is sent."""
+    shop = World()
+    record = {} if days is None else {"reminder_upcoming": _sent("2025-01-31", EARLIER - timedelta(days=days))}
+    complained = {"address": "ann@customer.example", "kind": "complained", "at": "2025-01-01", "reason": "abuse"}
+    shop.subscribe(mail_fault=complained, **record)
+    assert (MailKind.UPCOMING in reminders.owed(parse(shop.row()), EARLIER.date(), EACH_MONTH)) is owed
+    assert len(_remind(shop)) == owed
 
 
 @pytest.mark.parametrize(

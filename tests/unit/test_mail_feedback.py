@@ -429,20 +429,23 @@ def test_a_passing_bounce_marks_nothing_and_is_told(shop: World, kind: str) -> N
     assert len(shop.mails()) == 2
 
 
-def test_who_complained_gets_what_is_owed_and_no_reminders(shop: World) -> None:
-    """A complaint marks the address and is told in the timeline: receipts and notices about money go on, reminders
-    stop."""
+def test_who_complained_is_told_of_money_and_of_what_rules_ask_for(shop: World) -> None:
+    """A complaint marks the address and is told in the timeline: receipts and the reminder of a yearly renewal go on,
+    since no customer can decline them. The reminder about a card stops."""
     shop.subscribe(interval="year")
     shop.run()
     event = _event("Complaint", {"complaintFeedbackType": "abuse"}, shop.ses.sent[0])
     assert (_take(shop, event), _take(shop, event)) == ("marked", "known")
     assert (shop.row()["mail_fault"]["kind"], _item(shop)["status"]) == ("complained", "done")
     assert "was reported as spam" in _told(shop)["complained"]
-    assert "no reminders" in _told(shop)["address_marked"]
+    assert "no reminders that a customer may decline" in _told(shop)["address_marked"]
+    shop.gateway.expires["pm_ok"] = "2026-12"
+    shop.edit(known_card=None)
     assert shop.remind("reminded", NOON + 360 * DAY) == "EmailFailed"
-    assert len(shop.mails()) == 1
+    assert shop.ses.subjects()[1:] == ["Your subscription to Pro renews on 31 January 2027"]
+    assert shop.row()["reminder_card_expires"]["state"] == "failed"
     assert shop.run("next", NOON + 365 * DAY) == "Success"
-    assert len(shop.mails()) == 2
+    assert len(shop.mails()) == 3
 
 
 def test_a_complaint_does_not_replace_a_bounce(shop: World) -> None:

@@ -206,6 +206,70 @@ def test_a_card_is_asked_about_seven_days_ahead_at_most(days: int, asked: int) -
         assert told == looked == list(range(asked, 0, -1))
 
 
+# --- the first charge after a trial ------------------------------------------------------------------------------
+
+
+def _nights(shop: World, rules: Rules, first: date, last: date) -> list[tuple[date, str]]:
+    """Remind in each night from `first` to `last`; return the day and the subject of each mail."""
+    told = []
+    for n in range((last - first).days + 1):
+        now, before = NOON + (first - NOON.date() + n * DAY), len(shop.mails())
+        if reminders.may_be_owed(parse(shop.row()), now.date(), rules):
+            shop.remind(f"night-{n}", now, rules=rules)
+        told += [(now.date(), subject) for subject in shop.ses.subjects()[before:]]
+    return told
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_the_first_charge_after_a_trial_is_announced_seven_days_ahead(shop: World, plan: str) -> None:
+    """A subscription created thirty days before its first charge is reminded once, seven days before the charge,
+    whatever the length of the plan. The mail says amount, day, how to cancel, and that the payment is the first. The
+    renewals that follow are announced by the length of the plan."""
+    rules = Rules(_default("ReminderDays"), _default("RemindedPeriodDays"))
+    shop.subscribe(created_at="2026-01-01T12:00:00+00:00", **PLANS[plan])
+    told = _nights(shop, rules, date(2026, 1, 1), DUE)
+    assert told == [(DUE - WEEK, "Your subscription to Pro renews on 31 January 2026")]
+    [mail] = shop.mails()
+    assert "On that day we will charge $29.99" in _text(mail)
+    assert "This is the first payment for this subscription." in _text(mail)
+    assert f"Go to your account page: {PAGE}" in _text(mail).partition("You can cancel your subscription")[2]
+    assert shop.run() == "Success"
+    following = date.fromisoformat(shop.row()["renewal_date"])
+    ahead = [(following - 21 * DAY, f"Your subscription to Pro renews on {following:%-d %B %Y}")]
+    assert _nights(shop, rules, following - 22 * DAY, following) == ([] if plan == "month" else ahead)
+    assert "first payment" not in _text(shop.mails()[-1])
+
+
+@pytest.mark.parametrize(
+    ("row", "ends"),
+    [
+        ({"created_at": "2026-01-23T12:00:00+00:00"}, True),
+        ({"created_at": "2026-01-24T12:00:00+00:00"}, False),
+        ({"created_at": "2026-01-31T12:00:00+00:00"}, False),
+        ({}, False),
+        ({"created_at": "long ago"}, False),
+        ({"created_at": Decimal(1)}, False),
+        ({"created_at": "2025-06-01T12:00:00+00:00", "paid_until": "2026-01-31"}, False),
+    ],
+)
+def test_a_trial_is_known_by_the_creation_and_by_no_paid_period(row: dict[str, Any], ends: bool) -> None:
+    """The first charge ends a trial if more than seven days lie between creation and charge. A row that was paid
+    before, or whose creation is unknown, as of an imported row, is no trial: nobody is told of a first payment who has
+    paid before."""
+    assert reminders.ends_trial(_row(**row)) is ends
+    assert _owed(**row) == (["upcoming"] if ends else [])
+    assert reminders.owed(_row(**row), EARLIER.date(), Rules(0, 32)) == []
+
+
+def test_a_trial_that_is_made_longer_is_announced_again(shop: World) -> None:
+    """A first charge that was put off after the reminder is announced for its new day, too."""
+    shop.subscribe(created_at="2026-01-01T12:00:00+00:00")
+    told = _nights(shop, REMINDER_RULES, DUE - WEEK, DUE - 3 * DAY)
+    shop.edit(renewal_date="2026-02-14")
+    told += _nights(shop, REMINDER_RULES, DUE - 3 * DAY, date(2026, 2, 14))
+    assert [day for day, _ in told] == [DUE - WEEK, date(2026, 2, 7)]
+
+
 # --- sent reminders ----------------------------------------------------------------------------------------------
 
 

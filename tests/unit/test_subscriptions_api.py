@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from renewals.domain.item_values import storable
 from renewals.gateway import access as gateway_access
+from renewals.ledger.asked_by import AskedBy
 from renewals.ledger.entity_tags import etag
 from renewals.ledger.receipt_links import named
 from renewals.runtime import aws
@@ -158,6 +160,16 @@ def test_create_with_a_date(api: Api) -> None:
     assert as_given.items() <= row.items()
     assert (row["amount"], row["currency"], row["interval_count"]) == (Decimal("12.50"), "EUR", 2)
     assert (row["anchor_day"], row["version"], row["status"]) == (31, 1, "active")
+
+
+@pytest.mark.parametrize("imports", [False, True])
+def test_the_row_says_when_it_was_created_unless_it_was_imported(api: Api, *, imports: bool) -> None:
+    """The moment of the creation tells a trial from a subscription whose first periods were paid elsewhere: an imported
+    row has no such moment."""
+    row = {"subscription_id": "sub_new", "customer_id": "cus_new"}
+    made = api.shop.register.create(row, AskedBy("ops", NOON, imports=imports))
+    assert made.get("created_at") == (None if imports else storable(NOON))
+    assert api.shop.dynamodb.items("subscriptions")["sub_new", "cus_new"] == made
 
 
 def test_without_an_id_it_gets_one(api: Api) -> None:

@@ -15,7 +15,7 @@ Attributes of the mark: address; kind, bounced or complained; at; reason, in SES
 mark of the latest complaint, and a bounce never overwrites `mail_complaint`: a customer who complained is mailed again
 only with the customer's consent.
 
-Decisions: D106, D108 (DECISIONS.md).
+Decisions: D106, D108, D471 (DECISIONS.md).
 """
 
 from collections.abc import Mapping
@@ -100,8 +100,8 @@ def refuse(row: Item | None, *, required: bool) -> None:
 
     Args:
         row: the subscription's row, with the address; None if the row is gone.
-        required: whether the mail tells of money or of the subscription's end. A required mail goes to a customer who
-            complained, too; a reminder does not.
+        required: whether the mail tells of money or of the subscription's end, or is a reminder of a charge to come. A
+            required mail goes to a customer who complained, too; a reminder about a card does not.
 
     Raises:
         BadAddress: the mail must not be sent.

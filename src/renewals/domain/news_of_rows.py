@@ -21,8 +21,7 @@ from renewals.domain.news import By, Data, EventType, Fact, priced, text_of
 from renewals.domain.pauses import NOTE
 from renewals.domain.renewal import MailKind, MailState
 from renewals.domain.row_attributes import ROW_ATTRIBUTES
-from renewals.domain.spans import PAID_UNTIL
-from renewals.domain.subscription import ENDED_ON, MOVED_ON_AT, SubscriptionStatus, status_of
+from renewals.domain.subscription import ENDED_ON, MOVED_ON_AT, PAID_UNTIL, SubscriptionStatus, status_of
 
 _MARKS = (
     "payment_status",

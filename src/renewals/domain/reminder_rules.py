@@ -16,7 +16,8 @@ class Rules(NamedTuple):
     """When a deployment reminds customers of a renewal.
 
     Attributes:
-        days: a reminder comes at most this many days before the renewal; with 0, nobody is reminded of anything.
+        days: a reminder comes at most this many days before the renewal, and the reminder of the first charge after a
+            trial at most seven days before; with 0, nobody is reminded of anything.
         from_period: a renewal is announced if its period has this many days or more.
     """
 

@@ -8,10 +8,14 @@ or reminder_card_expires. The map holds the attributes of a renewals.domain.rene
 that the reminder was about. `known_card` on the row keeps the last known card of the row, a
 renewals.domain.payment.GatewayCard, so that the gateway need not be asked about every card before every renewal.
 
-A customer may decline some reminders (may_be_declined): no rule of a law or a card network asks for them. The row's
-attribute `reminders` then says "required".
+The first charge after a trial is announced seven days ahead, whatever the length of the plan (ends_trial): card
+networks and laws ask for such a reminder.
 
-Decisions: D101, D104, D257, D299 (DECISIONS.md).
+A customer may decline some reminders (may_be_declined): no rule of a law or a card network asks for them. The row's
+attribute `reminders` then says "required". A customer who reported a mail as spam counts as a customer who has declined
+the reminders of short plans, and still gets every reminder that a rule asks for.
+
+Decisions: D101, D104, D257, D299, D470, D471 (DECISIONS.md).
 """
 
 from __future__ import annotations
@@ -23,13 +27,13 @@ from typing import TYPE_CHECKING
 
 from renewals.domain import item_values, mail_faults, offers
 from renewals.domain.errors import BadRow
-from renewals.domain.item_values import Item, Value
+from renewals.domain.item_values import Item, Value, moment
 from renewals.domain.offers import REMINDERS
 from renewals.domain.payment import GatewayCard
 from renewals.domain.reasons import Reason
 from renewals.domain.renewal import Mail, MailKind, MailState
 from renewals.domain.renewal_items import mail_from
-from renewals.domain.subscription import Subscription, SubscriptionStatus, parse
+from renewals.domain.subscription import CREATED_AT, PAID_UNTIL, Subscription, SubscriptionStatus, parse
 
 if TYPE_CHECKING:
     from renewals.domain.reminder_rules import Rules
@@ -44,12 +48,16 @@ declined the reminders that may be declined. Absent means all; every other value
 
 ALL, REQUIRED = "all", "required"
 
+_FIRST_CHARGE_DAYS = 7
+"""The first charge after a trial is announced this many days ahead, whatever the length of the plan: Visa asks for
+seven days or more, Mastercard for three to seven (docs/notices.md)."""
+
 _LONGEST_MONTH = 31
 """In days. Rules of single states ask for a reminder of every period longer than a month (docs/notices.md)."""
 
 _ONCE_IN = timedelta(days=182)
-"""A customer who has declined is still reminded of the renewal of a shorter plan so often: some rules ask for a
-reminder about every six months, or every year, whatever the plan."""
+"""A customer who has declined or complained is still reminded of the renewal of a shorter plan so often: some rules ask
+for a reminder about every six months, or every year, whatever the plan."""
 
 _MONTH = re.compile(r"(\d{4}-(0[1-9]|1[0-2]))?", re.ASCII)
 
@@ -75,22 +83,20 @@ def owed(subscription: Subscription, today: date, rules: Rules) -> list[MailKind
     sent, failed at an earlier address, or sent with facts that have changed since.
 
     A renewal itself is only announced for long periods (`Rules.from_period`), since customers with shorter plans know
-    their renewals. If a reminder has promised a different price, plan or period, the customer is told of the change
-    while there is time.
+    their renewals; the first charge after a trial is announced for every plan. If a reminder has promised a different
+    price, plan or period, the customer is told of the change while there is time.
 
     Args:
         subscription: the row.
         today: the business's day.
         rules: when the deployment reminds customers.
     """
-    if not _near(subscription, today, rules.days):
+    if not _near(subscription, today, max(rules.days, _FIRST_CHARGE_DAYS)):
         return []
     card, promise = known_card(subscription), offers.changed(subscription)
     again = promise is not None and offers.is_in_time(promise, subscription, today)
     true = {
-        MailKind.UPCOMING: again
-        if promise
-        else _period_days(subscription) >= rules.from_period and not _was_reminded_lately(subscription, today),
+        MailKind.UPCOMING: _is_to_be_announced(subscription, today, rules) and (again or not promise),
         MailKind.CARD_EXPIRES: card is not None
         and not has_declined(subscription.row)
         and must_be_updated(card, subscription.renewal_date)
@@ -99,16 +105,45 @@ def owed(subscription: Subscription, today: date, rules: Rules) -> list[MailKind
     return [kind for kind, holds in true.items() if holds and not _settled(subscription, kind, again=again)]
 
 
+def _is_to_be_announced(subscription: Subscription, today: date, rules: Rules) -> bool:
+    """Whether the customer is told of the next charge today, if the customer was not told before."""
+    if ends_trial(subscription):
+        return rules.days > 0 and _near(subscription, today, _FIRST_CHARGE_DAYS)
+    if not _near(subscription, today, rules.days):
+        return False
+    return offers.changed(subscription) is not None or (
+        _period_days(subscription) >= rules.from_period and not _was_reminded_lately(subscription, today)
+    )
+
+
+def ends_trial(subscription: Subscription) -> bool:
+    """Whether the next charge is the first charge, and comes more than seven days after the creation. A row without the
+    moment of its creation, such as an imported row, may have been charged before, and counts as no trial."""
+    if PAID_UNTIL in subscription.row:
+        return False
+    try:
+        created = moment(subscription.row, CREATED_AT)
+    except (KeyError, TypeError, ValueError):  # unknown, or written by hand
+        return False
+    return (subscription.renewal_date - created.date()).days > _FIRST_CHARGE_DAYS
+
+
 def may_be_declined(subscription: Subscription, kind: MailKind) -> bool:
     """Whether the customer may decline the reminder, and has not done so yet.
 
-    No rule asks for a reminder about a card. Rules ask for reminders of the renewal of a plan longer than a month, and
-    for the notice of a changed price: such reminders cannot be declined.
+    No rule asks for a reminder about a card. Rules ask for reminders of the renewal of a plan longer than a month, for
+    the notice of a changed price, and for a reminder of the first charge after a trial: such reminders cannot be
+    declined.
     """
     if has_declined(subscription.row):
         return False
-    is_short = _period_days(subscription) <= _LONGEST_MONTH and offers.changed(subscription) is None
-    return kind is MailKind.CARD_EXPIRES or is_short
+    return kind is MailKind.CARD_EXPIRES or not _is_asked_by_rules(subscription)
+
+
+def _is_asked_by_rules(subscription: Subscription) -> bool:
+    """Whether a rule of a law or a card network asks for the reminder of the next charge."""
+    is_long = _period_days(subscription) > _LONGEST_MONTH
+    return is_long or ends_trial(subscription) or offers.changed(subscription) is not None
 
 
 def has_declined(row: Item) -> bool:
@@ -117,9 +152,12 @@ def has_declined(row: Item) -> bool:
 
 
 def _was_reminded_lately(subscription: Subscription, today: date) -> bool:
-    """Whether a customer who has declined reminders of a short plan was reminded within the last half year. A reminder
-    that failed at an address that still stands counts too: every further reminder would fail in the same way."""
-    if not has_declined(subscription.row) or _period_days(subscription) > _LONGEST_MONTH:
+    """Whether a customer who has declined reminders of a short plan, or has complained, was reminded within the last
+    half year. A reminder that failed at an address that still stands counts too: every further reminder would fail in
+    the same way."""
+    has_complained = mail_faults.kind(subscription.row) is mail_faults.FaultKind.COMPLAINED
+    is_unwanted = has_complained or has_declined(subscription.row)
+    if not is_unwanted or _period_days(subscription) > _LONGEST_MONTH:
         return False
     kept = subscription.row.get(f"reminder_{MailKind.UPCOMING}")
     try:

@@ -16,11 +16,7 @@ from decimal import Decimal
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item
 from renewals.domain.renewal_history import History
-from renewals.domain.subscription import Subscription, anchor_change
-
-PAID_UNTIL = "paid_until"
-"""The attribute of a row that holds the first day after all paid time, ordinarily the renewal date. A refund does not
-lower the value, since the refund can fail weeks later."""
+from renewals.domain.subscription import PAID_UNTIL, Subscription, anchor_change
 
 
 def check(start: date, end: date, history: History) -> None:

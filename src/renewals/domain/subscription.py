@@ -33,8 +33,16 @@ ENDED_ON = "ended_on"
 CARD_CHANGED_AT = "card_changed_at"
 """The attribute of a row with the moment at which the payment method was last changed on request, by the real clock."""
 
+CREATED_AT = "created_at"
+"""The attribute of a row with the moment at which a request created the row. Rows that were imported, that a person
+wrote into the table, or that an earlier version created lack the attribute."""
+
 MOVED_ON_AT = "moved_on_at"
 """The attribute of a row with the moment at which this system last moved the row past a finished period."""
+
+PAID_UNTIL = "paid_until"
+"""The attribute of a row that holds the first day after all paid time, ordinarily the renewal date. A refund does not
+lower the value, since the refund can fail weeks later."""
 
 SAID_IN_MAILS = (
     "version",

@@ -21,7 +21,7 @@ from renewals.domain.worded import Unknown, member
 
 _CONSEQUENCES: dict[str, str] = {
     FaultKind.BOUNCED: "nothing more is mailed there",
-    FaultKind.COMPLAINED: "no reminders are mailed there",
+    FaultKind.COMPLAINED: "no reminders that a customer may decline are mailed there",
 }
 """The consequence of a fault for further mails to the address."""
 

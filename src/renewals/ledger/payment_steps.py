@@ -14,8 +14,8 @@ from renewals.domain import pauses
 from renewals.domain.reasons import Reason
 from renewals.domain.renewal import Flag, Renewal, Status
 from renewals.domain.renewal_items import replaced, shard
-from renewals.domain.spans import PAID_UNTIL, paid_until
-from renewals.domain.subscription import SubscriptionStatus, anchor_change, ends_by, is_live, status_of
+from renewals.domain.spans import paid_until
+from renewals.domain.subscription import PAID_UNTIL, SubscriptionStatus, anchor_change, ends_by, is_live, status_of
 from renewals.ledger.row_steps import ANCHORED, NOT_REFUSED, forget_refusal
 from renewals.ledger.steps import (
     LEASE,

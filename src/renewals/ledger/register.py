@@ -137,7 +137,8 @@ class Register:
         subscription_id = text(row, "subscription_id")
         if self.ledger.rows(subscription_id):
             raise Taken(subscription_id)
-        new = {**row, "version": Decimal(1)}
+        created = {} if asked.imports else {subscription.CREATED_AT: storable(asked.now)}
+        new = {**row, **created, "version": Decimal(1)}
         actions = [
             dynamodb.put(self._subscriptions, new, "attribute_not_exists(subscription_id)", {}),
             self.changes.creation(subscription_id, asked),
