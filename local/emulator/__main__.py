@@ -5,6 +5,7 @@ import os
 import socket
 
 from local.emulator import (
+    concurrency,
     cuts,
     events,
     functions,
@@ -37,7 +38,7 @@ def main() -> None:
         MINISTACK_REGION=arguments.region,
         SMTP_HOST=arguments.smtp,
         AUTH="true",
-        LAMBDA_ACCOUNT_CONCURRENCY="0",  # MiniStack's limit would refuse calls that AWS accepts
+        LAMBDA_ACCOUNT_CONCURRENCY=str(concurrency.EXECUTIONS),  # MiniStack's own limit depends on the machine
         IOT_MTLS_ENABLED="0",
         SFTP_ENABLED="0",
         AWS_DISABLE_HOST_PREFIX_INJECTION="true",  # for synchronous workflows: `sync-127.0.0.1` is not an address
@@ -46,6 +47,7 @@ def main() -> None:
     )
     patching.check_version()
     functions.apply(arguments.python)
+    concurrency.apply()  # before the modules that wrap the same functions
     changes = (workflows, metrics, mail, queues, streams, events, limits, transport, cuts, passing_of_time)
     for each in (*changes, mailed_links):
         each.apply()

@@ -7,11 +7,15 @@
 - API Gateway tells a function the real source address of a request, never the address claimed in X-Forwarded-For. API
   Gateway throttles a path that the template writes with ~1, answers 502 if a header's value is a list, and sends a
   header from `headers` in addition to headers of equal name from `multiValueHeaders`
-  (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html).
+  (https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html). API Gateway
+  answers 500 if Lambda refuses the call, because the executions of the function or of the account are all at work
+  (https://docs.aws.amazon.com/lambda/latest/dg/services-apigateway-errors.html). The errors of API Gateway itself have
+  the words that the template gives these errors.
 """
 
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from local.emulator.patching import replace
@@ -27,6 +31,7 @@ def apply() -> None:
     _limit_queues()
     _limit_indexes()
     _limit_requests()
+    _answer_as_the_template_says()
 
 
 def _limit_queues() -> None:
@@ -120,6 +125,11 @@ def _limit_requests() -> None:
         apigateway_v1,
         "_invoke_lambda_proxy_v1",
         {
+            "    lambda_response, err = _lambda_proxy_response(result)\n": """\
+    if result.get("throttle"):
+        return _gw_error("DEFAULT_5XX", "Internal server error")
+    lambda_response, err = _lambda_proxy_response(result)
+""",
             '    status = lambda_response.get("statusCode", 200)\n': """\
     if any(isinstance(v, (list, dict)) for v in (lambda_response.get("headers") or {}).values()):
         return 502, {"Content-Type": "application/json"}, b'{"message": "Internal server error"}'
@@ -135,3 +145,20 @@ def _beside(response: Mapping[str, Any], name: str, values: list[str]) -> list[s
     """Return a header's values under `multiValueHeaders`, preceded by a different value under `headers`."""
     single = [value for key, value in (response.get("headers") or {}).items() if key.lower() == name.lower()]
     return [value for value in single if value not in values] + list(values)
+
+
+def _answer_as_the_template_says() -> None:
+    """Take over the words for errors of API Gateway itself: MiniStack drops these words."""
+    from ministack.services import apigateway_v1
+
+    take_over = apigateway_v1._import_rest_api
+
+    def taken_over(document: Mapping[str, Any], *more: Any) -> str:
+        api: str = take_over(document, *more)
+        for name, answer in document.get("x-amazon-apigateway-gateway-responses", {}).items():
+            status, _, body = apigateway_v1._put_gateway_response(api, name, answer)
+            if status != HTTPStatus.CREATED:
+                raise ValueError(f"the answer {name} is refused: {body!r}")
+        return api
+
+    apigateway_v1._import_rest_api = taken_over

@@ -11,6 +11,8 @@ import textwrap
 from typing import Any
 
 _MINISTACK = "1.5.33"
+_SOURCE = "changed_source"
+"""The attribute of a changed function that holds the function's source."""
 
 
 def check_version() -> None:
@@ -22,14 +24,15 @@ def check_version() -> None:
 
 def replace(owner: Any, name: str, changes: dict[str, str], **given: Any) -> None:
     """Compile `owner.name` again, with every key of `changes` replaced by its value, and with the names of `given` in
-    scope.
+    scope. Several modules may change the same function, one after the other.
     """
     function = getattr(owner, name)
-    source = changed(textwrap.dedent(inspect.getsource(function)), changes)
+    source = changed(getattr(function, _SOURCE, None) or textwrap.dedent(inspect.getsource(function)), changes)
     scope = vars(sys.modules[function.__module__])
     scope.update(given)
     made: dict[str, Any] = {}
     exec(compile(source, f"<{name}, changed>", "exec"), scope, made)  # noqa: S102  (MiniStack's own source)
+    setattr(made[name], _SOURCE, source)
     setattr(owner, name, made[name])
 
 

@@ -3,9 +3,9 @@ stack."""
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -16,6 +16,8 @@ from local.time_passes import TimePasses
 _STARTED_BY = "started-by-tests-of"
 RUN = "INTEGRATION_RUN"
 """The environment variable with the process that started a run of several processes, and ends all their stacks."""
+RESERVED_FOR_THE_PAGE = 10
+"""The executions of Lambda reserved for the customer page on the stack of test_flood.py."""
 SCALE_OF_WAITS = 0.05
 """The scale of a workflow's pauses before its retries; unit tests assert the unscaled lengths."""
 
@@ -24,12 +26,13 @@ SCALE_OF_WAITS = 0.05
 class Share:
     """Test files that run on the same stack in this order, at the same time as the files of other shares.
 
-    environment: the stack's Environment. scheduled: whether the schedules run. Without schedules the tests alone decide
-    what is renewed, at any time of the day.
+    environment: the stack's Environment. parameters: more of the template's parameters. scheduled: whether the
+    schedules run. Without schedules the tests alone decide what is renewed, at any time of the day.
     """
 
     files: tuple[str, ...]
     environment: str = "prod"
+    parameters: Mapping[str, str] = field(default_factory=dict)
     scheduled: bool = False
 
 
@@ -74,9 +77,12 @@ SHARES = {
             "test_subscriptions_command.py",
             "test_webhook_requests.py",
             "test_public_paths.py",
+            "test_wrong_links.py",
             "test_account_form.py",
+            "test_flood.py",
             LOGS,
-        )
+        ),
+        parameters={"CustomerPageConcurrency": str(RESERVED_FOR_THE_PAGE)},
     ),
     # Outside production a subscription may have a test clock. The check needs no stack. The ceilings need only the
     # built functions, on any stack, and come last, since they keep all cores busy while the other shares are done.
@@ -109,7 +115,7 @@ def is_of_others(file: str, share: str) -> bool:
 def deployed(share: Share, session: pytest.Session) -> Iterator[Stack]:
     """Deploy the share's stack with IAM enforced; after a failed test the stack's folder stays, for the logs and
     mails."""
-    stack, failed_before = Stack(free_port(), Environment=share.environment), session.testsfailed
+    stack, failed_before = Stack(free_port(), Environment=share.environment, **share.parameters), session.testsfailed
     with stack:
         (stack.folder / _STARTED_BY).write_text(os.environ.get(RUN, str(os.getpid())))
         TimePasses(stack.endpoint_url).scale_waits_of_workflows(SCALE_OF_WAITS)

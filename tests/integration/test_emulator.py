@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from local.emulator.functions import WORKERS
 from tests.integration.cloud import Cloud, Statement
+from tests.integration.shop import wait_until
 
 
 def may_invoke(function: str) -> Statement:
@@ -53,6 +54,63 @@ def test_calls_beyond_the_bound_wait(cloud: Cloud) -> None:
     with ThreadPoolExecutor(3 * WORKERS) as pool:
         answers = list(pool.map(lambda _: cloud.call(function, {"sleep": 0.2}), range(3 * WORKERS)))
     assert sum(answer["calls"] == 1 for answer in answers) == len({answer["pid"] for answer in answers}) <= WORKERS
+
+
+def test_a_function_runs_as_many_executions_as_are_reserved(cloud: Cloud) -> None:
+    """With a reservation of one, a second call at the same time is refused, and the next call is not. With none, every
+    call is refused by the name of the reservation. API Gateway answers 500 in the place of a refused call."""
+    function = cloud.function()
+    api = cloud.api(function)
+    cloud.functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=1)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(cloud.call, function, {"sleep": 3})
+        wait_until(lambda: urllib3.request("POST", api, retries=False).status == 500)
+        assert not slow.done()
+    assert urllib3.request("POST", api, retries=False).status == 200
+    cloud.functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
+    with pytest.raises(cloud.functions.exceptions.TooManyRequestsException) as refusal:
+        cloud.call(function, {})
+    assert refusal.value.response["Reason"] == "ReservedFunctionConcurrentInvocationLimitExceeded"
+
+
+def test_a_reservation_leaves_a_hundred_executions_to_others(cloud: Cloud) -> None:
+    """A reservation that leaves fewer than 100 executions is refused, and what is reserved is no longer left."""
+    function, left = cloud.function(), unreserved(cloud)
+    with pytest.raises(ClientError, match=r"below its minimum value of \[100\]"):
+        cloud.functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=left - 99)
+    cloud.functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=left - 100)
+    assert unreserved(cloud) == 100
+    cloud.functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
+    assert unreserved(cloud) == left
+
+
+def unreserved(cloud: Cloud) -> int:
+    return int(cloud.functions.get_account_settings()["AccountLimit"]["UnreservedConcurrentExecutions"])
+
+
+def test_a_refused_task_fails_by_the_name_of_lambda(cloud: Cloud) -> None:
+    """A workflow's task that Lambda refuses fails with Lambda.TooManyRequestsException. A Retry may name the error."""
+    function, name = cloud.function(), "Lambda.TooManyRequestsException"
+    cloud.functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
+    end = cloud.run(function, {}, may_invoke(function), retry=name)
+    assert (end["status"], end["error"]) == ("FAILED", name)
+    assert refused(cloud, function) == 3
+
+
+def refused(cloud: Cloud, function: str) -> float:
+    """Return how many calls of the function Lambda has refused."""
+    return cloud.total("AWS/Lambda", "Throttles", "FunctionName", function.rpartition(":")[2])
+
+
+def test_a_refused_asynchronous_call_is_made_later(cloud: Cloud) -> None:
+    """Lambda keeps an asynchronous call of a function that may not run now, and makes the call when the function may
+    run."""
+    function = cloud.function()
+    cloud.functions.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=0)
+    cloud.functions.invoke(FunctionName=function, InvocationType="Event", Payload="{}")
+    wait_until(lambda: refused(cloud, function) > 3)  # a call that fails is made only twice again
+    cloud.functions.delete_function_concurrency(FunctionName=function)
+    wait_until(lambda: cloud.total("AWS/Lambda", "Invocations", "FunctionName", function.rpartition(":")[2]) == 1)
 
 
 def test_a_log_is_complete_when_the_call_ends(cloud: Cloud) -> None:

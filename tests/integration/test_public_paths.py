@@ -22,6 +22,7 @@ def victim(shop: Shop) -> Iterator[Subscriber]:
     """A due subscription, which the requests of strangers leave as it is: no execution starts, and nothing is charged,
     recorded or mailed."""
     subscriber = shop.subscribe()
+    shop.time.until_all_is_done(60)
     row, executions = shop.row(subscriber), shop.all_executions()
     yield subscriber
     shop.time.until_all_is_done(60)
