@@ -55,8 +55,9 @@ def decide(seen: Snapshot) -> Decision:
 
 
 def _mail_that_waited(seen: Snapshot) -> Decision | None:
-    """The request names a settled period whose mail was parked because the customer could not be mailed. As soon as the
-    customer can be mailed again, the mail is sent, even while a different period is claimed or refused."""
+    """The request names a settled period about which the customer is owed a mail: the work on the period was
+    interrupted, or the mail was parked and the customer can be mailed again. The mail is sent, even while a different
+    period is claimed or refused: dunning may take weeks."""
     if seen.unsettled is None or seen.owed is None:
         return None
     return _finish(seen, Outcome(PaymentOutcome.NOTHING_TO_DO))

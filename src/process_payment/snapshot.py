@@ -8,7 +8,7 @@ from process_payment.payments import Payments
 from renewals.domain.dunning import Dunning
 from renewals.domain.errors import BadRow
 from renewals.domain.mail_faults import address_of, is_in_vain
-from renewals.domain.owed import has_parked, is_parked, owed_mail
+from renewals.domain.owed import is_parked, owed_mail
 from renewals.domain.payment import Payment
 from renewals.domain.renewal import UNSETTLED, Renewal, Status
 from renewals.domain.renewal_history import History
@@ -154,12 +154,12 @@ def _owed(asked: RenewalRequest, ledger: Ledger, history: History) -> Renewal | 
     """Return the period about which the customer must still be told: the requested period if possible, else the oldest.
 
     The period is paid and lacks its receipt or a mail, or was given up or refunded without a mail. While a period is
-    claimed or refused, only the requested period counts, and only if its mail was parked.
+    claimed or refused, only the requested period counts.
     """
     oldest_first = sorted(history, key=lambda r: (r.renewal_date != asked.renewal_date, r.renewal_date))
     if history.unsettled is not None:
-        named = (r for r in history if r.renewal_date == asked.renewal_date and r.status not in UNSETTLED)
-        oldest_first = [r for r in named if has_parked(r)]
+        named = (r for r in history if r.renewal_date == asked.renewal_date)
+        oldest_first = [r for r in named if r.status not in UNSETTLED]
     return next((r for r in oldest_first if _can_be_told(r, asked, ledger)), None)
 
 

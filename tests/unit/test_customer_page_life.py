@@ -598,7 +598,9 @@ class PageLife:
         """The page says what the ledger says."""
         page = self._fresh("overview")
         row, items, today = self.shop.row(), self._items(), self.now.date().isoformat()
-        has_ended = row["status"] == "canceled" or row.get("cancel_at", "9999") <= today
+        # A period that began before the end is still collected after the end.
+        collects = is_live(row) and row["renewal_date"] < row.get("cancel_at", "9999")
+        has_ended = row["status"] == "canceled" or (row.get("cancel_at", "9999") <= today and not collects)
         assert ("Nothing is charged any more." in page.text) is has_ended
         if not has_ended:
             said = {"paused": "Paused.", "unpaid": "Suspended,", "past_due": "Past due."}.get(row["status"], "ctive")
@@ -758,7 +760,10 @@ class PageLife:
                 said = f"our last day is {words('en').day(date.fromisoformat(ends) - DAY)}"
             assert said in form.text
         elif "We charge" in form.text and made["what"] == ChangeKind.RESUMED:
-            price = words("en").price(before["amount"], before["currency"]).strip("\u2066\u2069")
+            # A claim keeps its amount. A price that was changed later holds for the periods after the claimed period.
+            claimed = [item["amount"] for item in self._items() if item["status"] == "claimed"]
+            amount = Decimal(claimed[0]) if claimed else before["amount"]
+            price = words("en").price(amount, before["currency"]).strip("\u2066\u2069")
             assert f"We charge {price} " in form.text
 
     def _save_cards(self) -> None:

@@ -739,3 +739,23 @@ def test_a_dunning_date_of_a_row_that_changes_at_this_moment_is_recorded(shop: W
     shop.run("run-2", NOON + timedelta(days=1))
     item = shop.items()[DUE.isoformat()]
     assert (item["dunned"], item["flag"]) == (1, "subscription_changed")
+
+
+def test_a_receipt_is_mailed_while_a_later_period_is_in_dunning(shop: World) -> None:
+    """The work on January ended before the mail with the receipt, and February was declined before any sweep. The next
+    hourly sweep has the receipt of January mailed: the customer does not wait for the end of the dunning."""
+    shop.subscribe()
+    shop.cuts.at = 2 * _call(World.subscribe, _renew, "ses.SendRawEmail") - 2  # before the claim of the mail
+    _renew(shop)
+    shop.edit(payment_method="pm_declined")
+    february = _noon(2, 28)
+    _ask(shop, february)
+    assert [each["status"] for each in shop.items().values()] == ["receipted", "declined"]
+
+    _swept(shop, [february + HOUR])
+
+    assert [each["status"] for each in shop.items().values()] == ["done", "declined"]
+    assert [mail["Subject"] for mail in shop.mails()] == [
+        "Your payment for Pro did not go through",
+        "Receipt for Pro: $29.99",
+    ]

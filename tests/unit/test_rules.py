@@ -158,6 +158,14 @@ def _mail_waited(shop: World) -> None:
     shop.edit(customer_email="new@customer.example")
 
 
+def _receipt_interrupted(shop: World) -> None:
+    """The work on January ended before the mail with the receipt; February was declined."""
+    _cut_before("ses.SendRawEmail")(shop)
+    shop.dynamodb.put("renewals", shop.items()[DUE.isoformat()] | {"status": "receipted"})
+    shop.edit(payment_method="pm_declined")
+    shop.run("second", NOON + 28 * DAY)
+
+
 def _stopped(shop: World) -> None:
     _cut_before("gateway.confirm")(shop)
     shop.ledger.apply(payment_steps.failed(shop.ledger.recent("sub_1")[0], Reason.CANCELED_AT_THE_GATEWAY, NOON))
@@ -173,6 +181,9 @@ def _passed_over(shop: World) -> None:
 CASES: dict[str, tuple[str, type, Arranged, timedelta, dict[str, Any]]] = {
     "a mail that waited, while another period stands refused": (
         "_mail_that_waited", TakeOver, _mail_waited, 29 * DAY, SWEEP,
+    ),
+    "an interrupted receipt, while another period stands refused": (
+        "_mail_that_waited", TakeOver, _receipt_interrupted, 29 * DAY, SWEEP,
     ),
     "an execution ended before its payment was confirmed": (
         "_interrupted_claim", TakeOver, _cut_before("gateway.confirm"), LATER, {},
