@@ -7,6 +7,7 @@ sweep ran. On such days a due period must be charged, or refused if the card is 
 but not required. While charging is turned off, only renewals already under way at that moment may be charged.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -381,13 +382,13 @@ class _Walk:
         A reminder names a changed price only until _NOTICE_DAYS before the renewal, but a lower price until the day
         before the renewal. A bounced mail names no price.
         """
+        period, after = self._dates[self._next : self._next + 2]
+        days_left = (period - day).days
+        if (after - period).days < _LONG_PERIOD or not 0 < days_left <= _REMINDED_DAYS:
+            return
         live = not (self._paused or self._canceled or self._refused)
         mailed = self._story.sweeps(day) > 0 and self._story.has_mailbox(self._subscriber, day)
-        period, after = self._dates[self._next : self._next + 2]
-        if (after - period).days < _LONG_PERIOD or not live or not mailed:
-            return
-        days_left = (period - day).days
-        if not 0 < days_left <= _REMINDED_DAYS or (self._cancel_at is not None and self._cancel_at <= period):
+        if not live or not mailed or (self._cancel_at is not None and self._cancel_at <= period):
             return
         named, now = self._named.get(period), self._price
         lower = named is not None and now.currency == named.currency and now.minor < named.minor
@@ -401,7 +402,7 @@ class _Walk:
         if self._paused or self._canceled:
             return None
         last = day if self._cancel_at is None else min(day, self._cancel_at - timedelta(days=1))
-        due = [when for when in self._dates[self._next :] if when <= last]
+        due = self._dates[self._next : bisect_right(self._dates, last)]
         if not due:
             return None
         period = due[0] if self._subscriber.catch_up == "each" else due[-1]
