@@ -30,7 +30,7 @@ from renewals.domain.payment import GatewayCard
 from renewals.domain.preview import NextCharge
 from renewals.domain.renewal import MailKind, Renewal, Status
 from renewals.domain.stored import RefundRecord
-from renewals.domain.subscription import Subscription, SubscriptionStatus, parse
+from renewals.domain.subscription import Subscription, SubscriptionStatus, known, parse
 from scripts.ledger_page import sample, sample_row
 from send_email.confirmation_mail import Ahead, MailSeller, confirmation_mail
 from send_email.message import Attachment, Prospects, compose, remind
@@ -194,7 +194,8 @@ class Told(NamedTuple):
 
 
 def _confirmation(at: datetime, kind: MailKind, title: str, when: str, told: Told) -> Example:
-    confirmation = Confirmation(kind, Change(at, "customer", told.what, {}, told.key), told.subscription, told.before)
+    change = Change(at, "customer", told.what, {}, told.key)
+    confirmation = Confirmation(kind, change, known(told.subscription.row), told.before)
     seller = MailSeller(_SELLER, _CUSTOMER_PAGE)
     return _example(kind, title, when, confirmation_mail(confirmation, told.ahead, seller=seller, sender=_FROM, to=_TO))
 

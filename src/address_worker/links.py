@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from renewals.domain import mail_faults, transitions
 from renewals.domain.changes import BY_ADDRESS, ChangeKind
-from renewals.domain.errors import BadRow, Collision, Overtaken, RenewalError, repeat_while_outdated
+from renewals.domain.errors import Collision, Overtaken, RenewalError, repeat_while_outdated
 from renewals.domain.item_values import text
-from renewals.domain.subscription import parse
 from renewals.domain.transitions import Standing
 from renewals.ledger import address_search, limits, source_limits
 from renewals.ledger.asked_by import AskedBy
@@ -95,11 +94,8 @@ class Links:
 
 
 def _gets_link(row: Item) -> bool:
-    """Whether the row's customer may get a link by mail. No link is mailed for a row that cannot be read."""
-    try:
-        parse(row)
-    except BadRow:
-        return False
+    """Whether the row's customer may get a link by mail. A row with a fault in other attributes than its status gets a
+    link, too: on the page, its customer can cancel."""
     if transitions.state(row, clock.of_row(row).today) in (None, Standing.CANCELED, Standing.ENDED):
         return False
     return mail_faults.kind(row) is None and not mail_faults.has_complained(row)

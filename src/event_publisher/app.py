@@ -97,8 +97,10 @@ def _tell_again(event: Event) -> int:
 
 
 def _read(record: Event) -> _Found:
-    """Return the events and the request of a record. An unreadable record goes to the queue of such records, and has
-    neither."""
+    """Return the events and the request of a record. An unreadable record goes to the queue of such records, and has no
+    events. If only its events cannot be made, because of values that somebody wrote by hand, its request stays: the
+    customer is mailed."""
+    request = None
     try:
         written = read(record)
         request = asked_by(written, _reader(), wanted(setting("CONFIRMATIONS")), _ledger())
@@ -107,7 +109,7 @@ def _read(record: Event) -> _Found:
         telemetry.logger().error("unreadable", extra={"error": str(error)})
         telemetry.count("EventsUnreadable")
         _set_aside(record)
-        return _Found(position_of(record), [])
+        return _Found(position_of(record), [], request)
 
 
 def _made(news: list[News]) -> list[Envelope]:

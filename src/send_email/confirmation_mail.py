@@ -47,12 +47,14 @@ class Ahead:
         is_open: whether a payment that began before is not settled.
         today: the day of the subscription.
         zone: the business's time zone.
+        are_known: whether the payments can be told; False if the row or the ledger has a fault.
     """
 
     charges: tuple[NextCharge, ...]
     is_open: bool
     today: date
     zone: tzinfo
+    are_known: bool = True
 
 
 def confirmation_mail(
@@ -61,7 +63,7 @@ def confirmation_mail(
     """Compose the mail.
 
     Args:
-        confirmation: the change, and the subscription as the row stands.
+        confirmation: the change, and what can be read of the row.
         ahead: the payments ahead.
         seller: the seller at the end of the mail.
         sender, to: deliverable addresses.
@@ -138,8 +140,8 @@ class _Writing:
             told = self._said("notices.cancellation_now_told", plan=self._plan)
         else:
             told = self._said("notices.cancellation_told", plan=self._plan, day=self._last_day)
-        rest = self._said("notices.charge_open") if self._may_be_charged(charges) else self._rest(charges)
-        return [told, rest, *self._not_you()]
+        rest = [self._said("notices.charge_open")] if self._may_be_charged(charges) else self._rest(charges)
+        return [told, *rest, *self._not_you()]
 
     def _not_you(self) -> list[str]:
         """Say what to do if a stranger has sent the cancellation by the public form, which needs no session."""
@@ -154,10 +156,10 @@ class _Writing:
         and the mail about the attempt tells the result."""
         told = [self._said("notices.new_card_told", plan=self._plan, moment=self._received)]
         if self._has_ended:
-            told.append(self._said("notices.charge_open") if self._may_be_charged(charges) else self._rest(charges))
-        elif self.confirmation.subscription.status.is_live:
+            told += [self._said("notices.charge_open")] if self._may_be_charged(charges) else self._rest(charges)
+        elif self._is_live:
             told += self._what_follows(charges)
-        elif not self.ahead.is_open:
+        elif self.confirmation.subscription.status is not None and not self.ahead.is_open:
             told.append(self._said("notices.new_card_not_charged"))
         can_update = not self._has_ended and self.seller.page
         return [*told, self._said("notices.new_card_undo" if can_update else "notices.new_card_contact")]
@@ -172,33 +174,40 @@ class _Writing:
             told = self._said("notices.ends_by_dispute_told", plan=self._plan, day=self._last_day)
         still = self._rest(charges)
         if self._may_be_charged(charges):
-            still = self._said("notices.charge_open" if self._is_canceled else "notices.charge_open_paid_days")
-        return [told, still, self._said("notices.dispute_contact", seller=line(self.seller.name))]
+            still = [self._said("notices.charge_open" if self._is_canceled else "notices.charge_open_paid_days")]
+        return [told, *still, self._said("notices.dispute_contact", seller=line(self.seller.name))]
 
     def _may_be_charged(self, charges: tuple[NextCharge, ...]) -> bool:
         return not charges and self.ahead.is_open
 
-    def _rest(self, charges: tuple[NextCharge, ...]) -> str:
-        """Say what is charged before the subscription ends."""
-        return self._charged("notices.charged_last", charges[0]) if charges else self._said("notices.charged_no_more")
+    def _rest(self, charges: tuple[NextCharge, ...]) -> list[str]:
+        """Say what is charged before the subscription ends. If the payments ahead are not known, the mail promises
+        that nothing more is charged only if the subscription ends before its next payment."""
+        if charges:
+            return [self._charged("notices.charged_last", charges[0])]
+        end, renews = self.confirmation.subscription.cancel_at, self.confirmation.subscription.renewal_date
+        ends_before = end is not None and renews is not None and end <= renews
+        is_sure = self.ahead.are_known or self._is_canceled or ends_before
+        return [self._said("notices.charged_no_more")] if is_sure else []
 
     def _changed(self, charges: tuple[NextCharge, ...]) -> list[str]:
         """Say what has changed. A new price counts from the first payment that has the new price: a price that a
         reminder named, or that a begun charge has, holds for its payment."""
-        new, old = self.confirmation.subscription, self.confirmation.before
+        new, old = self.confirmation.subscription.whole, self.confirmation.before
         told = [self._said("notices.changed_terms_told", plan=self._plan)]
-        if old is not None and old.plan != new.plan:
+        if new is None or old is None:
+            return [*told, self._way_to_cancel()]
+        if old.plan != new.plan:
             told.append(self._said("notices.plan_changed", new=self._plan, old=line(old.plan)))
-        if old is not None and (old.amount, old.currency) != (new.amount, new.currency):
-            told += self._new_price(charges, old)
-        if old is not None and _interval(old) != _interval(new):
+        if (old.amount, old.currency) != (new.amount, new.currency):
+            told += self._new_price(charges, new, old)
+        if _interval(old) != _interval(new):
             told.append(self._said("notices.interval_changed"))
         if new.cancel_at is not None:
             told.append(self._said("notices.ends_on", day=self._last_day))
         return [*told, self._way_to_cancel()]
 
-    def _new_price(self, charges: tuple[NextCharge, ...], old: Subscription) -> list[str]:
-        new = self.confirmation.subscription
+    def _new_price(self, charges: tuple[NextCharge, ...], new: Subscription, old: Subscription) -> list[str]:
         prices = {"new": self._price(new), "old": self._price(old)}
         begins = [each for each in charges if (each.amount, each.currency) == (new.amount, new.currency)]
         before = [each for each in charges if each not in begins and (not begins or each.start < begins[0].start)]
@@ -234,15 +243,10 @@ class _Writing:
     def _facts(self, charges: tuple[NextCharge, ...]) -> list[tuple[str, str]]:
         if self.confirmation.kind in _DECLARED:
             return [(self._said("notices.plan"), self._plan), *self._ids()]
-        subscription, before = self.confirmation.subscription, self.confirmation.before
-        schedule = subscription.schedule
-        facts = [(self._said("notices.plan"), self._plan), (self._said("notices.price"), self._money(subscription))]
-        if before is not None and (before.amount, before.currency) != (subscription.amount, subscription.currency):
-            facts.append((self._said("notices.old_price"), self._money(before)))
-        if schedule.count == 1:
-            facts.append((self._said("notices.period"), self._said(f"notices.period_{schedule.interval}")))
-        else:
-            facts.append((self._said(f"notices.periods_{schedule.interval}"), str(schedule.count)))
+        subscription = self.confirmation.subscription
+        facts = [(self._said("notices.plan"), self._plan)]
+        if subscription.whole is not None:
+            facts += self._terms(subscription.whole, self.confirmation.before)
         if charges:
             facts.append((self._said("notices.next_payment"), self.say.day(charges[0].on)))
         if subscription.cancel_at is not None and not self._is_canceled:
@@ -253,6 +257,16 @@ class _Writing:
         if self.confirmation.kind is MailKind.CANCELLATION:
             facts.append((self._said("notices.received"), self._received))
         return [*facts, *self._ids()]
+
+    def _terms(self, new: Subscription, old: Subscription | None) -> list[tuple[str, str]]:
+        """List the price, the earlier price if the price has changed, and the billing period."""
+        facts = [(self._said("notices.price"), self._money(new))]
+        if old is not None and (old.amount, old.currency) != (new.amount, new.currency):
+            facts.append((self._said("notices.old_price"), self._money(old)))
+        schedule = new.schedule
+        if schedule.count == 1:
+            return [*facts, (self._said("notices.period"), self._said(f"notices.period_{schedule.interval}"))]
+        return [*facts, (self._said(f"notices.periods_{schedule.interval}"), str(schedule.count))]
 
     def _ids(self) -> list[tuple[str, str]]:
         declared = [(self._said("notices.declaration"), self._number)] if self._number is not None else []
@@ -274,7 +288,13 @@ class _Writing:
     @property
     def _has_ended(self) -> bool:
         """Whether the last day is over: the sweep cancels a subscription later than on the day of its end."""
-        return self._is_canceled or self.confirmation.subscription.ends_by(self.ahead.today)
+        end = self.confirmation.subscription.cancel_at
+        return self._is_canceled or (end is not None and end <= self.ahead.today)
+
+    @property
+    def _is_live(self) -> bool:
+        status = self.confirmation.subscription.status
+        return status is not None and status.is_live
 
     @property
     def _plan(self) -> str:
@@ -290,7 +310,8 @@ class _Writing:
         """The brand and the last digits of the card; empty as long as the row does not name them."""
         from renewals.domain.reminders import known_card  # most mails name no card
 
-        card = known_card(self.confirmation.subscription)
+        whole = self.confirmation.subscription.whole
+        card = known_card(whole) if whole is not None else None
         return self.say.card(line(card.name)) if card is not None else ""
 
     @property

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from renewals.domain.confirmations import Confirmation
     from renewals.domain.item_values import Item
-    from renewals.domain.subscription import Subscription
     from renewals.ledger.confirmation_records import ConfirmationRecords
     from renewals.ledger.table import Ledger
     from renewals.runtime.clock import Moment
@@ -92,12 +91,14 @@ class Confirming:
             mail_faults.refuse(row, required=True)
             if confirmation.is_late:
                 raise BadAddress("the change was made more than seven days ago")
+            if confirmation.lacks_terms:
+                raise BadAddress("the new terms in the row cannot be read")
             page = self.page_link(row, Power.FULL)
             if confirmation.kind is MailKind.ACCOUNT_LINK and not page:
                 raise MailError("there is no link to mail")
             return confirmation_mail(
                 confirmation,
-                self._ahead(confirmation.subscription),
+                self._ahead(row),
                 seller=MailSeller(self.seller, page, self.brand),
                 sender=self.post.sender,
                 to=deliverable,
@@ -109,13 +110,13 @@ class Confirming:
         place = _WithChange(self.records, row, confirmation)
         return self.post.send(place, earlier, mail_faults.address_of(row), composed)
 
-    def _ahead(self, subscription: Subscription) -> Ahead:
-        history = self.ledger.history(subscription.subscription_id, subscription.customer_id)
+    def _ahead(self, row: Item) -> Ahead:
+        is_open = self.ledger.history(str(row["subscription_id"]), str(row["customer_id"])).has_open_charge
+        today, zone = self.moment.today, self.moment.zone
         try:
-            charges = next_charges(self.ledger, subscription.row, self.moment.today, 2).charges
+            return Ahead(next_charges(self.ledger, row, today, 2).charges, is_open, today, zone)
         except BadRow:  # the next period cannot be charged as the row stands: the sweep reports the row
-            charges = ()
-        return Ahead(charges, history.has_open_charge, self.moment.today, self.moment.zone)
+            return Ahead((), is_open, today, zone, are_known=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,8 @@ def test_an_address_gets_three_links_an_hour_and_ten_a_day(worker: Worker) -> No
 
 def test_every_live_subscription_of_the_address_gets_its_link(worker: Worker, shop: World) -> None:
     """Active, past due, paused and suspended subscriptions get a link, whoever of two customers has them. Subscriptions
-    that have ended get none, and nor does a row that cannot be read, or a subscription at another address."""
+    that have ended get none, and nor does a row of an unknown status, or a subscription at another address. A row with
+    another fault gets one: the page has such a subscription canceled."""
     add(shop, "sub_past_due", status="past_due", customer_id="cus_2")
     add(shop, "sub_paused", status="paused")
     add(shop, "sub_unpaid", status="unpaid", customer_email="Ann@customer.example")
@@ -141,7 +142,7 @@ def test_every_live_subscription_of_the_address_gets_its_link(worker: Worker, sh
     add(shop, "sub_unread", amount="by hand")
     add(shop, "sub_elsewhere", customer_email="ann@work.example")
     assert worker.typed() == []
-    assert worker.asked() == ["sub_1", "sub_past_due", "sub_paused", "sub_unpaid"]
+    assert worker.asked() == ["sub_1", "sub_past_due", "sub_paused", "sub_unpaid", "sub_unread"]
 
 
 def test_of_very_many_subscriptions_five_get_a_link(worker: Worker, shop: World) -> None:

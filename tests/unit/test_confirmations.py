@@ -26,6 +26,7 @@ from tests.fake_aws import error
 from tests.fake_events import deliver
 from tests.fakes import LATER, NOON
 from tests.streams import record
+from tests.unit.test_customer_page_cancel import STATES
 from tests.unit.test_event_publisher import Publisher
 from tests.unit.test_mail_feedback import bounce
 from tests.visitor import visiting
@@ -638,6 +639,111 @@ def test_of_two_new_payment_methods_the_latest_is_told_while_it_stands(stack: St
     stack.give_card(NOON + 2 * DAY, "pm_newest")
     stack.shop.edit(payment_method="pm_hand")
     assert stack.settle(NOON + 2 * DAY) == []
+
+
+# --- rows with a fault -----------------------------------------------------------------------------------------------
+
+FAULTS: list[Json] = [
+    {"amount": "by hand"},
+    {"amount": Decimal("29.999")},
+    {"currency": "XXX"},
+    {"renewal_date": "not a day"},
+    {"interval": "fortnight"},
+    {"interval_count": Decimal(0)},
+    {"catch_up": "?"},
+    {"gateway_customer": "by hand"},
+    {"plan": Decimal(5)},
+    {"customer_name": Decimal(5)},
+    {"locale": Decimal(5)},
+    {"cancel_at": {"soon"}},
+    {"cancel_at": b"soon"},
+]
+
+
+@pytest.mark.parametrize("row", [row for row, *_ in STATES] + FAULTS)
+def test_each_cancellation_on_the_page_is_confirmed(stack: Stack, row: Json) -> None:
+    """A customer cancels in each state of the page, and of a row with any fault: the mail says so once, with the last
+    day if the page named one, and says nothing that cannot be read."""
+    stack.sign_up(NOON, renewal_date="2026-02-28", imports=True)
+    stack.shop.edit(**row)
+    with visiting(stack.shop) as visitor:
+        visitor.sign_in()
+        asked = visitor.get("cancel").text
+        assert visitor.press("cancel").status == 303
+    plan = "Subscription" if "plan" in row else "Pro"
+    assert stack.settle(NOON + LATER) == [f"Your subscription to {plan} is canceled"]
+    told = _last(stack)
+    assert ("Your last day is 27 February 2026." in told) == ("Your last day is 27 February 2026" in asked)
+    assert ("Your subscription has ended." in told) == ("ends today" in asked)
+    assert "Nothing more will be charged." in told
+    assert f"  Plan: {plan}\n" in told
+    assert "by hand" not in told
+    assert stack.shop.confirm("again", NOON + DAY) == "Success"
+    assert len(stack.shop.mails()) == 1
+
+
+@pytest.mark.parametrize("row", [*FAULTS, {"status": "?"}, {"payment_method": ""}])
+def test_a_link_is_mailed_of_a_row_with_a_fault(stack: Stack, row: Json) -> None:
+    """The page answers that it sends a link: the link goes out, whatever is wrong with the row."""
+    stack.sign_up(NOON, renewal_date="2026-02-28", imports=True)
+    stack.shop.edit(**row)
+    stack.shop.register.changes.note("sub_1", ChangeKind.LINK_ASKED, AskedBy("customer", NOON))
+    [subject] = stack.settle(NOON + LATER)
+    assert subject.startswith("Your link to your subscription to ")
+    assert "https://shop.example/account" in _last(stack)
+
+
+@pytest.mark.parametrize("row", [{"amount": "by hand"}, {"interval": "fortnight"}, {"renewal_date": "not a day"}])
+def test_each_change_of_a_row_with_a_fault_is_told_as_far_as_it_can_be_read(stack: Stack, row: Json) -> None:
+    """A sign-up and a new payment method are confirmed without what cannot be read. A new price that cannot be read is
+    not: the failure is recorded, which turns on the alarm, and stands in the timeline. Once the row is mended and the
+    fault is cleared, the new price is confirmed."""
+    stack.sign_up(NOON, renewal_date="2026-02-28")
+    stack.give_card(NOON)
+    stack.edit(NOON + SECOND, amount=Decimal("39.99"))
+    stack.shop.edit(**row)
+    stack.publish(NOON + LATER)
+    assert "EmailFailed" in stack.work(NOON + LATER)
+    assert sorted(mail["Subject"] for mail in stack.shop.mails()) == sorted([SIGN_UP, CARD])
+    failed = [text for text in stack.told() if text.startswith("Could not mail the confirmation of the new price")]
+    assert len(failed) == 1
+    assert failed[0].endswith("the new terms in the row cannot be read.")
+    good = {"amount": Decimal("39.99"), "interval": "month", "renewal_date": "2026-02-28"}
+    stack.shop.edit(**{name: good[name] for name in row})
+    stack.shop.register.clear_mail_fault(stack.shop.row(), "the row is mended", AskedBy("zoe", NOON + DAY))
+    assert stack.settle(NOON + DAY) == [CHANGED]
+
+
+def test_a_resumption_of_a_row_with_a_fault_is_confirmed(stack: Stack) -> None:
+    """A cancellation of a row whose price cannot be read is taken back: the mail says so, and names no price."""
+    stack.sign_up(NOON, renewal_date="2026-02-28", imports=True)
+    stack.act(Action.CANCEL_AT_PERIOD_END, NOON)
+    stack.shop.edit(amount="by hand")
+    stack.act(Action.RESUME, NOON + SECOND)
+    assert stack.settle(NOON + LATER) == [CONTINUES]
+    assert "Price" not in _last(stack)
+
+
+def test_a_change_whose_events_cannot_be_made_is_confirmed(stack: Stack) -> None:
+    """The record of a new price is too large for an event: the record lies in the queue of unreadable records, and the
+    customer is told all the same."""
+    stack.sign_up(NOON, renewal_date="2026-02-28", imports=True)
+    changes: Json = {"amount": Decimal("39.99"), "x" * 25_000: "by hand"}
+    stack.edit(NOON, **changes)
+    stack.publish(NOON)
+    assert stack.publisher.counted["EventsUnreadable"] == 1
+    assert sum('"subscription.confirmation"' in body and '"Records"' not in body for body in stack.queue.bodies) == 1
+
+
+def test_an_unknown_charge_ahead_is_not_denied(stack: Stack) -> None:
+    """The price of a subscription that ends after two further periods cannot be read: the mail about its end does not
+    promise that nothing more is charged."""
+    stack.sign_up(NOON, renewal_date="2026-02-28", imports=True)
+    stack.act(Action.CANCEL_AT_PERIOD_END, NOON)
+    stack.shop.edit(cancel_at="2026-04-30", amount="by hand")
+    assert stack.settle(NOON + LATER) == [CANCELED]
+    assert "Your last day is 29 April 2026." in _last(stack)
+    assert "Nothing more will be charged." not in _last(stack)
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------

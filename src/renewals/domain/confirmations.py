@@ -15,6 +15,9 @@ a changed price names the price before all changes that the customer was not tol
 while the row has that payment method, also after the end of the subscription: the mail warns a customer whose link
 somebody else has used.
 
+The row may have a fault: the page has such a subscription canceled, too. The mail then says what can be read of the
+row. Only new terms that cannot be read are not told: the mail is recorded as failed.
+
 Decisions: D264, D450 (DECISIONS.md).
 """
 
@@ -29,7 +32,7 @@ from renewals.domain import mail_faults
 from renewals.domain.changes import Change, ChangeKind, is_of_dispute
 from renewals.domain.errors import BadRow
 from renewals.domain.renewal import MailKind, MailState
-from renewals.domain.subscription import Subscription, SubscriptionStatus, parse
+from renewals.domain.subscription import Known, Subscription, SubscriptionStatus, known, parse
 
 if TYPE_CHECKING:
     from renewals.domain.item_values import Item, Value
@@ -75,6 +78,10 @@ _OF_LIFE: dict[str, MailKind | None] = {
 the confirmations of the earlier changes untrue. A pause is not confirmed."""
 
 
+_GO_ON = (SubscriptionStatus.ACTIVE, SubscriptionStatus.PAST_DUE, SubscriptionStatus.PAUSED)
+"""The statuses in which a customer is told of new terms."""
+
+
 def wanted(parameter: str) -> frozenset[str]:
     """Return the kinds that the parameter Confirmations names."""
     return frozenset(filter(None, parameter.split(",")))
@@ -87,7 +94,7 @@ class Confirmation:
     Attributes:
         kind: a member of CONFIRMATIONS, or a kind that every deployment sends.
         change: the change that the mail confirms.
-        subscription: the subscription as the row stands.
+        subscription: what can be read of the row.
         before: the subscription with the price, plan and interval that the customer was last told of; None unless the
             kind is CHANGED_TERMS.
         is_late: whether the mail comes too late to be sent, and is recorded as failed.
@@ -95,9 +102,14 @@ class Confirmation:
 
     kind: MailKind
     change: Change
-    subscription: Subscription
+    subscription: Known
     before: Subscription | None = None
     is_late: bool = False
+
+    @property
+    def lacks_terms(self) -> bool:
+        """Whether the mail is about terms that cannot be read."""
+        return self.kind is MailKind.CHANGED_TERMS and self.subscription.whole is None
 
 
 def kind_of(change: Change) -> MailKind | None:
@@ -144,12 +156,9 @@ def owed(
             somebody may move the test clock between the change and the mail.
     """
     address = mail_faults.address_of(row)
-    try:
-        subscription = parse(row)
-    except BadRow:
-        return []
     if not address.to:
         return []
+    subscription = known(row)
 
     def needs_work(change: Change) -> bool:
         mail = change.mail
@@ -164,7 +173,7 @@ def owed(
     begun = [each for each in latest if each.mail is not None and each.mail.state is MailState.SENDING]
     links = [Confirmation(MailKind.ACCOUNT_LINK, each, subscription) for each in latest if _asks_for_link(each)][:1]
     received = [Confirmation(_DECLARED[each.what], each, subscription) for each in latest if each.what in _DECLARED]
-    changed = [*_of_terms(latest, subscription, needs_work), *_of_card(latest, subscription)]
+    changed = [*_of_terms(latest, subscription, needs_work), *_of_card(latest, subscription, row)]
     true = [*_of_life(latest, subscription), *changed, *links, *received]
     sent = frozenset(kinds) | _ALWAYS
     owed = [dated(each) for each in true if each.change not in begun and each.kind in sent and needs_work(each.change)]
@@ -182,51 +191,55 @@ def _moment(change: Change) -> tuple[bool, datetime]:
     return change.what is not ChangeKind.CREATED, change.at
 
 
-def _of_life(latest: Sequence[Change], subscription: Subscription) -> Iterator[Confirmation]:
+def _of_life(latest: Sequence[Change], subscription: Known) -> Iterator[Confirmation]:
     """Yield the confirmation of the latest change that decides whether the subscription goes on, if the row agrees."""
     change = next((each for each in latest if each.what in _OF_LIFE), None)
     kind = kind_of(change) if change is not None else None
     if change is None or kind is None:
         return
     # A paused or unpaid subscription keeps the end that a dispute has set, and the customer is told of no other end.
-    holds = subscription.status.is_live or kind is MailKind.ENDED_BY_DISPUTE
+    is_live = subscription.status is not None and subscription.status.is_live
+    holds = is_live or kind is MailKind.ENDED_BY_DISPUTE
     ends = subscription.status is SubscriptionStatus.CANCELED or (
         change.what is ChangeKind.ENDING and holds and subscription.cancel_at is not None
     )
-    if ends if kind in _ENDS else subscription.status.is_live:
+    if ends if kind in _ENDS else is_live:
         yield Confirmation(kind, change, subscription)
 
 
 def _of_terms(
-    latest: Sequence[Change], subscription: Subscription, needs_work: Callable[[Change], bool]
+    latest: Sequence[Change], subscription: Known, needs_work: Callable[[Change], bool]
 ) -> Iterator[Confirmation]:
     """Yield the confirmation of the latest change of price, plan or interval, if the row has other terms than the
     customer knows."""
     changes = [each for each in latest if kind_of(each) is MailKind.CHANGED_TERMS]
-    goes_on = subscription.status.is_live or subscription.status is SubscriptionStatus.PAUSED
-    if not changes or not goes_on:
+    if not changes or subscription.status not in _GO_ON:
         return
-    known = dict(_terms_before(changes[0]))
+    whole = subscription.whole
+    if whole is None:
+        yield Confirmation(MailKind.CHANGED_TERMS, changes[0], subscription)
+        return
+    told = dict(_terms_before(changes[0]))
     for earlier in changes[1:]:
         if not needs_work(earlier):
             break
-        known |= _terms_before(earlier)
-    row = {name: value for name, value in {**subscription.row, **known}.items() if value is not None}
+        told |= _terms_before(earlier)
+    row = {name: value for name, value in {**whole.row, **told}.items() if value is not None}
     try:
         before = parse(row)
     except BadRow:  # earlier terms that somebody wrote by hand
         return
-    if _terms(before) != _terms(subscription):
+    if _terms(before) != _terms(whole):
         yield Confirmation(MailKind.CHANGED_TERMS, changes[0], subscription, before)
 
 
-def _of_card(latest: Sequence[Change], subscription: Subscription) -> Iterator[Confirmation]:
+def _of_card(latest: Sequence[Change], subscription: Known, row: Item) -> Iterator[Confirmation]:
     """Yield the confirmation of the latest new payment method, if the row still has that payment method."""
     change = next((each for each in latest if each.what is ChangeKind.CARD), None)
     if change is None or kind_of(change) is None:
         return
     _, given = change.details["payment_method"]
-    if given == subscription.payment_method:
+    if given == row.get("payment_method"):
         yield Confirmation(MailKind.NEW_CARD, change, subscription)
 
 
