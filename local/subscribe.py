@@ -21,6 +21,7 @@ from local.gateway import official_client
 from local.progress import console, step
 from local.signed import call
 from local.stack import ROOT, Stack, StackError
+from renewals.language.tags import ENGLISH, LANGUAGES
 
 CARDS = {
     "visa": "pm_card_visa",
@@ -97,6 +98,7 @@ def _subscribe(stack: Stack, given: argparse.Namespace) -> None:
         "plan": given.plan,
         "customer_name": given.name,
         "customer_email": given.email,
+        "locale": given.locale,
         "gateway_customer": customer,
         "payment_method": payment_method,
     } | ({"renewal_date": given.renewal_date} if given.renewal_date else {})
@@ -162,6 +164,13 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--name", default="Ann Lee", help="the customer's name (%(default)s)")
     parser.add_argument("--email", default="ann.lee@example.com", help="the customer's mail address (%(default)s)")
+    parser.add_argument(
+        "--locale",
+        default=ENGLISH,
+        choices=LANGUAGES,
+        help="the language of the customer's mails, receipts and page: %(choices)s (%(default)s)",
+        metavar="TAG",
+    )
     parser.add_argument("--plan", default="Pro", help="the name of the plan on the receipt (%(default)s)")
     parser.add_argument("--amount", default="29.99", help="the price of a billing period, in major units (%(default)s)")
     parser.add_argument("--currency", default="USD", help="the ISO 4217 code of the currency (%(default)s)")

@@ -43,6 +43,13 @@ def look(words: Iterable[str], values: Mapping[str, str]) -> Iterator[Finding]:
     for name in ("SellerName", "SellerAddress"):
         if values[name] == known[name]["Default"]:
             yield mind("values", f"{name} is still the example, {values[name]!r}: every receipt prints the value.")
+    if not values["SupportUrl"] and not values["ReplyToEmail"]:
+        yield mind(
+            "values",
+            "Neither SupportUrl nor ReplyToEmail is set: mails and pages ask customers to contact you without an "
+            f"address, and answers to mails go to {values['SenderEmail']}. Set one of the two, unless somebody reads "
+            "the mail that arrives there.",
+        )
     if not cut:
         yield ok("values", f"Receipts say {values['SellerName']!r}, {values['SellerAddress']!r}.")
 

@@ -55,8 +55,9 @@ def test_axe_finds_planted_faults(browser: Chrome) -> None:
 @pytest.mark.parametrize("tag", LANGUAGES)
 def test_every_page_fits_a_phone_in_every_language(browser: Chrome, tag: str, width: int) -> None:
     """On a phone and at 400 % zoom, in each language: nothing is wider than the window, no amount is broken over two
-    lines, each button is 44 pixels high or more, all words have contrast, and each page has one main heading, which
-    runs in the direction of the language. A long name of a plan changes nothing of this."""
+    lines, no words of a choice stand under the choice's circle, each button is 44 pixels high or more, all words have
+    contrast, and each page has one main heading, which runs in the direction of the language. A long name of a plan
+    changes nothing of this."""
     pages = _pages(tag) | {f"long {each.name}": each.html for each in samples(tag, **LONG) if "overview" in each.title}
     assert _measured(browser, pages, width) == {}
 
@@ -68,7 +69,7 @@ def test_all_words_have_contrast_in_dark_colors(browser: Chrome) -> None:
 
 def test_pages_that_do_not_fit_are_noticed(browser: Chrome) -> None:
     """Planted faults are found: a line that is too wide, a broken amount, a low button, a pale word, a second heading,
-    and a heading in the other direction."""
+    a heading in the other direction, and words under a choice's circle."""
     page = _pages("en")["active"]
     planted = {
         "wide": page.replace("<h1>", '<h1 style="white-space:nowrap;font-size:9rem">'),
@@ -79,6 +80,7 @@ def test_pages_that_do_not_fit_are_noticed(browser: Chrome) -> None:
         "faint": page.replace("--quiet: #575757", "--quiet: #aaaaaa"),
         "headings": page.replace("<main>", "<main><h1>Two</h1>"),
         "side": page.replace("<h1>", '<h1 dir="rtl">'),
+        "under": _pages("de")["cancellation_form"].replace("display: flex; gap: .5rem; ", ""),
     }
     found = _measured(browser, planted, ZOOMED)
     assert {name for name in planted if f"{name} {name}" in found} == planted.keys()
@@ -106,6 +108,9 @@ for (const [name, html] of pages) {
     wide: document.documentElement.scrollWidth > width ? [document.documentElement.scrollWidth] : [],
     beyond: words(all.filter((each) => box(each).right > width + 0.5 || box(each).left < -0.5)),
     broken: words(all.filter((each) => each.matches(".whole") && each.getClientRects().length > 1)),
+    under: words(all.filter((each) => each.matches("input[type=radio] + span")
+      && box(each).left < box(each.previousElementSibling).right
+      && box(each).right > box(each.previousElementSibling).left)),
     low: words(all.filter((each) => each.matches("button, .button") && box(each).height < 44)),
     faint: faint(),
     headings: document.querySelectorAll("h1").length === 1 ? [] : words(document.querySelectorAll("h1")),

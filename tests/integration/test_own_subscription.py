@@ -32,7 +32,13 @@ def test_a_subscription_of_ones_own(stack: Stack) -> None:
 
 
 def test_a_declined_subscription_of_ones_own(stack: Stack) -> None:
-    """`local.subscribe --card declined` shows the decline and names the day of the next attempt."""
-    told = _command(stack, "local.subscribe", "--card", "declined")
+    """`local.subscribe --card declined` shows the decline and names the day of the next attempt; `--locale de` makes a
+    customer who is written to in German."""
+    told = _command(stack, "local.subscribe", "--card", "declined", "--locale", "de", "--subscription-id", "sub_de")
     assert "was declined" in told
+    tables = stack.session.resource("dynamodb", endpoint_url=stack.endpoint_url)
+    [row] = tables.Table(stack.outputs["SubscriptionsTableName"]).query(
+        KeyConditionExpression=Key("subscription_id").eq("sub_de")
+    )["Items"]
+    assert row["locale"] == "de"
     assert f"The next charge is due on {datetime.now(UTC).date() + timedelta(days=1)}" in told

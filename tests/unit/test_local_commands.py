@@ -15,6 +15,7 @@ from botocore.exceptions import EndpointConnectionError
 from local import commands, subscribe, test_clock
 from local.commands import plainly
 from local.stack import StackError
+from renewals.language.tags import LANGUAGES
 from tests.fake_aws import error
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +51,25 @@ def test_without_a_stack_a_command_says_so_in_a_sentence(command: list[str]) -> 
     assert "Traceback" not in done.stderr
     assert "make up" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_language_without_catalogues_is_refused_with_the_tags_of_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`local.subscribe --locale` takes each tag of the eleven languages, and refuses any other text with a sentence
+    that names the tags, before anything is created."""
+    for tag in LANGUAGES:
+        monkeypatch.setattr(sys, "argv", ["local.subscribe", "--locale", tag])
+        assert subscribe._arguments().locale == tag
+    for wrong in ("xx", "de-AT", "German", ""):
+        monkeypatch.setattr(sys, "argv", ["local.subscribe", "--locale", wrong])
+        with pytest.raises(SystemExit) as refused:
+            subscribe.main()
+        assert refused.value.code == 2
+        said = capsys.readouterr().err
+        assert "--locale" in said
+        assert repr(wrong) in said
+        assert all(f"'{tag}'" in said for tag in LANGUAGES)
 
 
 def test_nothing_that_was_written_by_others_commands_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -214,6 +214,18 @@ def test_examples_left_as_they_are_are_named(preflight: Any) -> None:
     assert "SellerName is still the example" in _told(preflight("Environment=prod"), "mind")
 
 
+@pytest.mark.parametrize(
+    ("given", "is_named"),
+    [((), True), (("SupportUrl=https://shop.example/help",), False), (("ReplyToEmail=help@shop.example",), False)],
+)
+def test_a_seller_whom_customers_cannot_reach_is_named(preflight: Any, given: tuple[str, ...], is_named: bool) -> None:
+    """Mails and pages say "contact us". Without an address for help and without an address for answers, the command
+    says where answers go, and asks for one of the two parameters."""
+    told = _told(preflight(*GOOD, *given), "mind")
+    assert ("Neither SupportUrl nor ReplyToEmail is set" in told) is is_named
+    assert (f"answers to mails go to {SENDER}" in told) is is_named
+
+
 def test_a_stack_that_is_there_keeps_what_is_not_given(account: Account, preflight: Any) -> None:
     """For an existing stack, the command checks the stack's own value of every parameter not given, and the stack's
     names do not count as taken."""
