@@ -175,6 +175,7 @@ def told() -> Iterator[Told]:
     asks, asked = (Status.ACTION_REQUIRED,), replace(declined, status=Status.ACTION_REQUIRED)
     yield each(dunning.begin_challenge, asks, asked, "customer/1", _NOW, guards=())
     yield each(dunning.challenge_begun, asks, asked, _NOW)
+    yield each(dunning.payment_closed, asks, asked, _NOW)
     yield each(dunning.dunning_date, refused, declined, raw, dunned=1, **later)
     yield each(dunning.give_up, unpaid, declined, "dunning_over", raw, ends_as=SubscriptionStatus.CANCELED, now=_NOW)
     yield each(receipt_steps.receipted, (Status.PAID,), paid, "receipts/1", "0" * 64, _NOW)

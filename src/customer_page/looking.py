@@ -319,7 +319,8 @@ def _open_payment(history: History) -> OpenPayment:
         return OpenPayment.NONE
     if unsettled.status is Status.CLAIMED:
         return OpenPayment.SETTLING
-    is_asked = unsettled.status is Status.ACTION_REQUIRED and unsettled.challenged_at is not None
+    asks = unsettled.status is Status.ACTION_REQUIRED and unsettled.closed_at is None
+    is_asked = asks and unsettled.challenged_at is not None
     return OpenPayment.AT_THE_BANK if is_asked else OpenPayment.REFUSED
 
 
@@ -351,7 +352,7 @@ def _state(row: Row, today: date, refused: Renewal | None, *, has_new_card: bool
     if has_new_card:  # the new card is tried, and nothing of the old refusal counts
         return State.PAST_DUE
     if refused.status is Status.ACTION_REQUIRED:
-        return State.ACTION_REQUIRED
+        return State.PAST_DUE if refused.closed_at is not None else State.ACTION_REQUIRED
     return State.CARD_REFUSED if is_hard(refused.decline_code, refused.advice_code) else State.PAST_DUE
 
 

@@ -297,7 +297,8 @@ class Pages:
             "price": self.words.price(charge.amount, charge.currency),
             "days": self.words.days(charge.start, charge.end),
         }
-        if seen.state in (State.ACTION_REQUIRED, State.CARD_REFUSED) or charge.on <= seen.today:
+        closed = seen.refused is not None and seen.refused.closed_at is not None
+        if closed or seen.state in (State.ACTION_REQUIRED, State.CARD_REFUSED) or charge.on <= seen.today:
             return self.words.say("page.charge_due", **said)
         key = "page.charge_regular" if seen.open_payment is OpenPayment.NONE else "page.charge_retry"
         return self.words.say(key, day=self.words.day(charge.on), **said)

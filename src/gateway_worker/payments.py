@@ -21,7 +21,7 @@ the result of the payment is already recorded."""
 _NEWS = {
     GatewayEventType.PAYMENT_SUCCEEDED: UNPAID,
     GatewayEventType.PAYMENT_FAILED: frozenset({Status.CLAIMED}),
-    GatewayEventType.PAYMENT_CANCELED: frozenset({Status.CLAIMED}),
+    GatewayEventType.PAYMENT_CANCELED: frozenset({Status.CLAIMED, Status.ACTION_REQUIRED}),
     GatewayEventType.PAYMENT_PROCESSING: frozenset({Status.CLAIMED}),
 }
 """For each type of event, the states of a period in which the event is news. In every other state the ledger holds the

@@ -14,6 +14,7 @@ from process_payment.decisions import (
     Decision,
     GiveUp,
     NextAttempt,
+    Note,
     Outcome,
     PassDate,
     RecordPaid,
@@ -24,6 +25,7 @@ from renewals.domain.outcomes import PaymentOutcome
 from renewals.domain.payment import PaymentState
 from renewals.domain.reasons import Reason
 from renewals.domain.renewal import MailKind, Renewal, Status
+from renewals.ledger import dunning_steps
 
 
 def _nothing_new(seen: Snapshot) -> Decision | None:
@@ -39,6 +41,16 @@ def _paid_elsewhere(seen: Snapshot) -> Decision | None:
     if payment.state is PaymentState.PAID:
         return RecordPaid(_of(seen), payment)
     return Answer(AT_THE_BANK) if payment.state is PaymentState.PROCESSING else None
+
+
+def _closed_at_the_gateway(seen: Snapshot) -> Decision | None:
+    """The gateway says by an event that the payment that the customer should confirm is canceled. The customer can
+    confirm nothing any more; the dunning date decides what follows."""
+    renewal, now = _of(seen), seen.around.now
+    waits = renewal.status is Status.ACTION_REQUIRED and renewal.closed_at is None
+    if seen.asked.gateway_event is None or not waits or seen.payment(renewal).state is not PaymentState.CANCELED:
+        return None
+    return Note(dunning_steps.payment_closed(renewal, now), lambda: _stays_refused(seen))
 
 
 def _not_confirmed_yet(seen: Snapshot) -> Decision | None:
@@ -118,6 +130,7 @@ def _tried_again(seen: Snapshot) -> Decision:
 DUNNING: tuple[Callable[[Snapshot], Decision | None], ...] = (
     _nothing_new,
     _paid_elsewhere,
+    _closed_at_the_gateway,
     _not_confirmed_yet,
     _dunning_while_off,
     _at_the_banks_page,

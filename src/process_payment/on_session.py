@@ -68,6 +68,7 @@ class OnSession(Around):
         if isinstance(renewal, Refusal):
             return renewal
         payment = self.payments.retrieve_known(renewal)
+        self._note_if_closed(renewal, payment)
         if not _waits_for_customer(renewal, payment):
             return _RESULTS.get(payment.state, Refusal.NOTHING_TO_CONFIRM)
         if self.is_off(renewal):
@@ -93,9 +94,16 @@ class OnSession(Around):
             self._let_go(begun)
             raise
         self._let_go(begun)
+        self._note_if_closed(begun, payment)
         if payment.challenge is not None:
             return payment.challenge.url
         return _RESULTS.get(payment.state, Refusal.TRY_AGAIN)
+
+    def _note_if_closed(self, renewal: Renewal, payment: Payment) -> None:
+        """Record that the payment is canceled at the gateway, so that the customer is no longer asked to confirm."""
+        if payment.state is PaymentState.CANCELED and renewal.closed_at is None:
+            with suppress(Overtaken):  # another execution works on the period, and sees the payment, too
+                self.ledger.apply(dunning_steps.payment_closed(renewal, self.now))
 
     def _let_go(self, begun: Renewal) -> None:
         """Give the lease back."""

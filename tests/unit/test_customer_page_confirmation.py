@@ -1,10 +1,12 @@
 """A customer confirms a payment at the bank's page."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from renewals.domain.payment import PaymentState
 from renewals.ledger import account_links
 from renewals.ledger.account_links import Account, Power, Purpose
 from tests.fakes import LATER, NOON, World
@@ -113,6 +115,26 @@ def test_a_customer_who_never_answered_the_bank_reads_what_a_cancellation_does(v
     [queued] = visitor.queued
     shop.execute({name: queued[name] for name in ("amount", "renewal_date")}, "given up", visitor.now + LATER)
     assert (shop.row()["status"], shop.gateway.charges) == ("canceled", [])
+
+
+def test_a_payment_that_the_gateway_has_canceled_is_no_longer_asked_for(visitor: Visitor, shop: World) -> None:
+    """The gateway has canceled the payment that the customer should confirm, and its event has not come. The customer
+    presses the button, and reads that nothing can be confirmed; the overview then says so, too, and offers another
+    card."""
+    shop.edit(renewal_date="2026-01-31", payment_method="pm_3ds")
+    shop.run()
+    visitor.now = NOON + LATER
+    page = visitor.sign_in()
+    payment = shop.gateway.payments["pi_1"]
+    shop.gateway.payments["pi_1"] = replace(payment, state=PaymentState.CANCELED, lapsed=True)
+    assert "No payment waits for you" in visitor.post("confirm", page.fields).text
+    page = visitor.get("overview")
+    assert "Past due. We could not collect your last payment." in page.text
+    assert "bank asks" not in page.text
+    assert 'action="confirm"' not in page.html
+    assert 'action="new-card"' in page.html
+    assert "being settled" not in visitor.get("cancel").text
+    assert "The open payment of $29.99 is not collected" in visitor.get("cancel").text
 
 
 def _unchecked(page: Page, reply: dict[str, Any]) -> None:

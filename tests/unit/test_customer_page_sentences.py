@@ -18,10 +18,11 @@ PAYMENTS = {
     "declined for good": "pm_declined",
     "to be confirmed": "pm_3ds",
     "at the bank": "pm_3ds",
+    "canceled at the gateway": "pm_3ds",
     "given up": "pm_declined",
 }
 """What is open of the latest payment, and the card that leads there."""
-STANDS_REFUSED = ("declined", "declined for good", "to be confirmed", "at the bank")
+STANDS_REFUSED = ("declined", "declined for good", "to be confirmed", "at the bank", "canceled at the gateway")
 ENDS = (None, "2026-01-31", "2026-02-28", "2026-06-30")
 
 NOTHING = ("Nothing is charged any more.", "Nothing is charged until you resume.")
@@ -62,6 +63,8 @@ def _shop(payment: str) -> World:
             item["decline_code"] = "stolen_card"
         case "at the bank":
             item["challenged_at"] = item["declined_at"]
+        case "canceled at the gateway":
+            item["challenged_at"] = item["closed_at"] = item["declined_at"]
         case "given up":
             item["status"] = "given_up"
             for name in ("next_attempt", "refused_payment_method"):
@@ -88,6 +91,8 @@ def test_the_overview_never_contradicts_itself(payment: str) -> None:
             wrong.append((status, new_card, end, "a refused payment", "is told as an ordinary renewal"))
         if payment in STANDS_REFUSED and new_card and any(each in said for each in (*REFUSED, "we then try again")):
             wrong.append((status, new_card, end, "a new card", "and still the old refusal"))
+        if payment == "canceled at the gateway" and ("bank asks" in said or "try again" in said):
+            wrong.append((status, new_card, end, "a canceled payment", "and still a question or a retry"))
         if ("Your bank asks you" in said) is not ('action="confirm"' in page.html):
             wrong.append((status, new_card, end, "confirm", ""))
     assert wrong == []

@@ -4,7 +4,7 @@ state."""
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,6 +18,7 @@ from gateway_worker.handling import Handled
 from renewal_audit.report import whole
 from renewals.domain.gateway_event import GatewayEvent, GatewayEventType
 from renewals.domain.item_values import storable
+from renewals.domain.payment import PaymentState
 from renewals.domain.request import RenewalRequest
 from tests.door import Door, Order, backwards, doubled, forget_secrets, in_order, record_of
 from tests.fake_aws import error
@@ -356,6 +357,25 @@ def test_an_event_that_lies_changes_nothing(door: Door, kind: str, card: str) ->
     door.later(HOUR)
     assert door.world.items()[PERIOD]["status"] == before[0][PERIOD]["status"]
     assert (door.world.row(), door.world.mail_kinds(), door.world.gateway.attempts) == before[1:]
+
+
+@pytest.mark.parametrize("by_the_gateway", [True, False], ids=["by the gateway", "by a person"])
+def test_a_canceled_payment_can_no_longer_be_confirmed(door: Door, *, by_the_gateway: bool) -> None:
+    """The bank has asked for a confirmation, and the payment is canceled at the gateway: by the event, the ledger knows
+    that the customer can confirm nothing. No attempt is made, no date moves, and nobody is mailed."""
+    world = door.world
+    world.subscribe(payment_method="pm_3ds")
+    world.run()
+    before = world.items()[PERIOD], world.row(), world.mail_kinds(), list(world.gateway.attempts)
+    payment = world.gateway.payments["pi_1"]
+    world.gateway.payments["pi_1"] = replace(payment, state=PaymentState.CANCELED, lapsed=by_the_gateway)
+    for _ in range(2):
+        assert door.post(_event("payment_intent.canceled")) == 200
+        door.later(HOUR)
+    item = world.items()[PERIOD]
+    changed = {name for name in {*item, *before[0]} if item.get(name) != before[0].get(name)}
+    assert changed - {"touched_at", "write"} == {"closed_at"}
+    assert (world.row(), world.mail_kinds(), world.gateway.attempts) == before[1:]
 
 
 @pytest.mark.parametrize("card", ["pm_3ds", "pm_declined"])

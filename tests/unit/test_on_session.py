@@ -149,7 +149,8 @@ def test_a_challenge_of_more_than_an_hour_is_begun_anew() -> None:
 @pytest.mark.parametrize("answers", [True, False], ids=["refused at the bank", "left open at the bank"])
 def test_after_too_many_challenges_a_further_payment_is_confirmed(answers: bool) -> None:
     """The gateway cancels a payment that was confirmed too often, also if no answer of the customer came. The customer
-    then has nothing to confirm, until the next dunning date asks with a second payment, which is charged once."""
+    then has nothing to confirm, as the ledger notes for the customer's page, until the next dunning date asks with a
+    second payment, which is charged once."""
     shop = asked()
     for hours in range(MOST_ATTEMPTS + (not answers)):
         told = confirm(shop, THEN + 2 * hours * HOUR)
@@ -159,8 +160,10 @@ def test_after_too_many_challenges_a_further_payment_is_confirmed(answers: bool)
     assert told["reason"] == "nothing_to_confirm"
     (first,) = shop.gateway.payments.values()
     assert (first.state, first.lapsed) == (PaymentState.CANCELED, True)
+    assert (item(shop)["status"], "closed_at" in item(shop)) == ("action_required", True)
     for day in range(2, 5):
         shop.run(f"sweep-{day}", THEN + timedelta(days=day))
+    assert "closed_at" not in item(shop)
     assert shop.gateway.at_the_bank(confirm(shop, THEN + timedelta(days=4, hours=1))["url"])
     shop.run("paid", THEN + timedelta(days=4, hours=2))
     assert (item(shop)["status"], shop.row()["status"], len(shop.gateway.charges)) == ("done", "active", 1)

@@ -111,6 +111,11 @@ def _paid_at_the_bank(shop: World) -> None:
     shop.gateway.succeed("pi_1")
 
 
+def _canceled_while_asked(shop: World) -> None:
+    _refused("pm_3ds")(shop)
+    shop.gateway.cancel("pi_1")
+
+
 def _at_the_banks_page(shop: World) -> None:
     """The customer was sent to the bank's page a minute before the look."""
     _refused("pm_3ds")(shop)
@@ -198,6 +203,10 @@ CASES: dict[str, tuple[str, type, Arranged, timedelta, dict[str, Any]]] = {
     "a refused subscription was paused": ("_refused_and_over", GiveUp, _refused(status="paused"), DAY, {}),
     "a declined card, before its date": ("_nothing_new", Answer, _refused(), LATER, {}),
     "the customer has paid meanwhile": ("_paid_elsewhere", RecordPaid, _paid_at_the_bank, LATER, {}),
+    "the payment that the customer should confirm is canceled, and an event says so": (
+        "_closed_at_the_gateway", Note, _canceled_while_asked, LATER, EVENT,
+    ),
+    "the same, without an event": ("_not_confirmed_yet", Answer, _canceled_while_asked, LATER, {}),
     "the customer has not confirmed yet": ("_not_confirmed_yet", Answer, _refused("pm_3ds"), LATER, {}),
     "a dunning date while charging is off": ("_dunning_while_off", Answer, _switched_off, 9 * DAY, {}),
     "a dunning date while the customer is at the bank's page": (

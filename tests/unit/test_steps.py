@@ -128,6 +128,7 @@ REFUSED: dict[str, set[str]] = {
         CARD,
     },
     "challenge_begun": {CLAIMED_ANEW, PASSED_OVER, ATTEMPT, OWNER},
+    "payment_closed": {CLAIMED_ANEW, PASSED_OVER, ATTEMPT},
     "dunning_date": {CLAIMED_ANEW, PASSED_OVER, ATTEMPT, DUNNED, *MOVES},
     "give_up": {CLAIMED_ANEW, PASSED_OVER, ATTEMPT, ENDS, MOVED, CARD},
     "receipted": {CLAIMED_ANEW, PASSED_OVER},

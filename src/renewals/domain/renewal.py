@@ -176,6 +176,8 @@ class Renewal:
         next_attempt: the next dunning date.
         held_at: since when the last dunning date waits, because the customer has not been told yet that dunning ends.
         challenged_at: when the customer was last sent to the bank's page to confirm the payment.
+        closed_at: when the payment that the customer should confirm was seen to be canceled at the gateway: the
+            customer can confirm nothing any more. None again from the next attempt on.
         refusals: the refused attempts, as {"attempt_1": {"at", "payment_method", "decline_code", "advice_code",
             "gateway_request_id"}}.
         gateway_request_id: the gateway's own id of the call whose refusal made the period fail.
@@ -231,6 +233,7 @@ class Renewal:
     declined_at: datetime | None = None
     held_at: datetime | None = None
     challenged_at: datetime | None = None
+    closed_at: datetime | None = None
     card: str | None = None
     paid_at: datetime | None = None
     receipt_key: str | None = None

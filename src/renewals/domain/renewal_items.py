@@ -37,7 +37,7 @@ def item_of(of: Renewal | Mail) -> dict[str, Value]:
 
 
 _DATES = ("renewal_date", "row_date", "first_tried_on", "period_end", "next_attempt")
-_TIMES = ("lease_until", "claimed_at", "declined_at", "held_at", "challenged_at", "paid_at", "refunds_due")
+_TIMES = ("lease_until", "claimed_at", "declined_at", "held_at", "challenged_at", "closed_at", "paid_at", "refunds_due")
 _WHOLE = ("anchor_day", "attempt", "pickups", "intent_tries", "dunned")
 
 

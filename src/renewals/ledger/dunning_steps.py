@@ -127,6 +127,8 @@ def next_attempt(
     }
     if renewal.withdrawn:
         changes["withdrawn"] = None
+    if renewal.closed_at:
+        changes["closed_at"] = None
     stands = same_claim(renewal), same_attempt(renewal), same_status(renewal), same_owner(renewal), same_lease(renewal)
     begin = change(renewal, changes, stands, now)
     return Step(replaced(renewal, changes), (begin, unchanged(subscription)), guards=guards)
@@ -157,6 +159,12 @@ def challenge_begun(renewal: Renewal, now: datetime) -> Step[Renewal]:
     the bank's page can try again at once."""
     condition = (same_claim(renewal), same_attempt(renewal), same_status(renewal), same_owner(renewal))
     return changed(renewal, {"lease_until": now}, condition, now)
+
+
+def payment_closed(renewal: Renewal, now: datetime) -> Step[Renewal]:
+    """Record that the payment that the customer should confirm is canceled at the gateway, so that the customer's page
+    no longer asks for the confirmation. The dunning dates stay."""
+    return changed(renewal, {"closed_at": now}, (same_claim(renewal), same_attempt(renewal), same_status(renewal)), now)
 
 
 def dunning_date(
