@@ -12,6 +12,9 @@ from scripts.transformed import written
 _SPARE = 4
 """Concurrent executions of Lambda for webhooks, the API and the sweep, in addition to two for every running renewal."""
 _NEW_ACCOUNT = 10
+_LEAST_UNRESERVED = 100
+"""The executions that Lambda leaves to functions without a reservation: a reservation that leaves fewer is refused."""
+_RESERVING = ("CustomerPageConcurrency", "EventPublisherConcurrency", "GatewayEventsConcurrency")
 _MISSING = frozenset(
     {"NotFoundException", "ResourceNotFoundException", "NoSuchEntity", "404", "NoSuchBucket", "ValidationError"}
 )
@@ -56,6 +59,16 @@ class Account:
     def _concurrency(self) -> Iterator[Finding]:
         limit = self._client("lambda").get_account_settings()["AccountLimit"]
         unreserved = limit.get("UnreservedConcurrentExecutions", limit["ConcurrentExecutions"])
+        reserved = self._reserved_anew()
+        if reserved > 0 and unreserved - reserved < _LEAST_UNRESERVED:
+            yield wrong(
+                "concurrency",
+                f"{' + '.join(_RESERVING)} reserve {reserved} more of {unreserved} executions, and Lambda refuses a "
+                f"reservation that leaves fewer than {_LEAST_UNRESERVED} to the other functions. Deploy with 0, and "
+                "ask AWS for more (Service Quotas, Lambda, Concurrent executions).",
+            )
+            return
+        unreserved -= reserved
         wanted, most = int(self._values["RenewalConcurrency"]), (unreserved - _SPARE) // 2
         if wanted > most:
             yield wrong(
@@ -70,6 +83,12 @@ class Account:
             )
         else:
             yield ok("concurrency", f"Lambda runs {unreserved} functions at once, and renewals need {2 * wanted}.")
+
+    def _reserved_anew(self) -> int:
+        """Return how many executions the deployment reserves beyond those that the stack has reserved."""
+        told = (self._stack or {}).get("Parameters", [])
+        now = {each["ParameterKey"]: each.get("ParameterValue", "0") for each in told}
+        return sum(int(self._values[name]) - int(now.get(name, 0)) for name in _RESERVING)
 
     def _mail(self) -> Iterator[Finding]:
         told = self._client("sesv2").get_account()

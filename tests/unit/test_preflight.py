@@ -31,6 +31,10 @@ GOOD = (
     'SellerName="Your Company"',
     'SellerAddress="1 Main Street, 12345 City"',
 )
+RESERVES_15 = {
+    "StackStatus": "UPDATE_COMPLETE",
+    "Parameters": [{"ParameterKey": "CustomerPageConcurrency", "ParameterValue": "15"}],
+}
 PENDING = {"VerifiedForSendingStatus": True, "DkimAttributes": {"Status": "PENDING"}}
 
 
@@ -146,6 +150,19 @@ def test_a_good_account_is_let_go(preflight: Any) -> None:
         ({"executions": 10}, (), "mind", "10 functions at once, as in a new account"),
         ({"executions": 10}, ("RenewalConcurrency=20",), "wrong", "Deploy with RenewalConcurrency=3"),
         ({"executions": 4}, (), "wrong", "Deploy with RenewalConcurrency=2"),
+        ({"executions": 110}, ("CustomerPageConcurrency=20",), "wrong", "leaves fewer than 100"),
+        (
+            {"executions": 120},
+            ("CustomerPageConcurrency=20", "RenewalConcurrency=50"),
+            "wrong",
+            "RenewalConcurrency=48",
+        ),
+        (
+            {"executions": 110, "stack": RESERVES_15},
+            ("CustomerPageConcurrency=20",),
+            "ok",
+            "Lambda runs 105 functions at once",
+        ),
         ({"production": False}, (), "mind", "SES is in its sandbox"),
         ({"plan": "ESSENTIALS"}, (), "mind", "put-account-pricing-attributes --plan NONE"),
         ({"identities": {}}, (), "wrong", "SES has verified neither billing@shop.example nor shop.example"),
