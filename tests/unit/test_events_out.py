@@ -277,7 +277,8 @@ def _told_again(pipeline: Pipeline, now: datetime) -> set[str]:
 
 @pytest.mark.parametrize("rows", share([200, 10_000], of=2))
 def test_an_import_is_told_once_for_each_row(pipeline: Pipeline, rows: int) -> None:
-    """An import of many rows is told as one creation each; a second run of the import tells nothing."""
+    """An import of many rows is told as one creation each, marked as a write to the table and not as a request of
+    the application; a second run of the import tells nothing."""
     shop = pipeline.shop
     header = "subscription_id,customer_id,renewal_date,amount,currency,gateway_customer,payment_method"
     table = "\n".join([header, *(f"sub_{n},cus_{n},2026-03-31,29.99,USD,cus_gw,pm_ok" for n in range(rows))])
@@ -291,7 +292,7 @@ def test_an_import_is_told_once_for_each_row(pipeline: Pipeline, rows: int) -> N
     assert told[1] == []
     with shop.deployed(NOON):
         events = pipeline.publisher.hear(told[0], most=100_000)
-    assert {event["type"] for event in events} == {"subscription.created"}
+    assert {(event["type"], event["data"]["by"]) for event in events} == {("subscription.created", "table")}
     assert len({event["id"] for event in events}) == len(events) == rows
 
 

@@ -389,8 +389,8 @@ def test_a_restore_tells_nothing() -> None:
     assert all(_told(None, row, "subscriptions") == [] for row in rows[1:])
 
 
-def test_rows_that_are_imported_are_told_once_each() -> None:
-    """A row that an import writes is told as created, and has the same id when the import runs again."""
+def test_rows_that_are_written_by_hand_are_told_once_each() -> None:
+    """A row that somebody writes into the table is told as created, and has the same id when the row is written again."""
     shop = Shop()
     for _ in range(2):
         for n in range(20):

@@ -704,10 +704,10 @@ def test_every_metric_that_is_looked_at_is_written() -> None:
 
 
 def test_the_dashboard_names_resources_that_there_are() -> None:
-    """The dashboard's graphs of AWS's own metrics name functions, queues, a workflow and an API of the template."""
+    """The dashboard's graphs of AWS's own metrics name functions, queues, a workflow and APIs of the template."""
     names = {each["FunctionName"] for each in of_type("AWS::Lambda::Function").values()}
     names |= {each["QueueName"] for each in of_type("AWS::SQS::Queue").values()}
-    names |= {"<RenewalWorkflow>", properties("SubscriptionApi")["Name"], "prod"}
+    names |= {"<RenewalWorkflow>", properties("SubscriptionApi")["Name"], properties("AccountApi")["Name"], "prod"}
     drawn = {value for namespace, _, dimensions in _drawn() if namespace != "acme" for value in dimensions.values()}
     assert len(drawn) > 5
     assert drawn - names == set()

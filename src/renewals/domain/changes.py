@@ -58,6 +58,9 @@ CONFIRMATION = "confirmation"
 EARLIER_CONFIRMATIONS = "earlier_confirmations"
 """The attribute of a change's record with the records of confirmations that failed and were tried again."""
 
+IMPORTED = "imported"
+"""The attribute of the record of a creation by an import: the event of the creation does not count as asked for."""
+
 CONFIRMABLE = "confirmable"
 """The attribute of a change's record that is true if the customer may be owed a mail because of the change. The records
 of earlier versions lack the attribute, and so does the creation of an imported subscription: an upgrade and an import

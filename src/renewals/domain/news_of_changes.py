@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from renewals.domain.changes import ChangeKind, is_of_dispute
+from renewals.domain.changes import IMPORTED, ChangeKind, is_of_dispute
 from renewals.domain.item_values import fields_or_empty, moment, several, text
 from renewals.domain.news import By, EventType, Fact
 
@@ -36,7 +36,7 @@ def facts_of_change(item: Item) -> list[Fact]:
     if "what" not in item or str(item["what"]) not in _TYPES:
         return []
     kind, details = _TYPES[text(item, "what")], fields_or_empty(item, "details")
-    by = By.DISPUTE if is_of_dispute(str(item.get("by"))) else By.REQUEST
+    by = By.DISPUTE if is_of_dispute(str(item.get("by"))) else By.TABLE if IMPORTED in item else By.REQUEST
     data: dict[str, str | int | list[str] | None] = {"by": by.value}
     if kind is EventType.UPDATED:
         data["changed"] = sorted(name for name in details if _differs(details, name))

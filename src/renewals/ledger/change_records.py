@@ -18,7 +18,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from renewals.domain.changes import CONFIRMABLE, Change, ChangeKind, change_from
+from renewals.domain.changes import CONFIRMABLE, IMPORTED, Change, ChangeKind, change_from
 from renewals.domain.declaration_numbers import CAUSE
 from renewals.domain.item_values import Item, storable, text
 from renewals.domain.row_attributes import without_personal_data
@@ -130,7 +130,7 @@ def _item(
     subscription_id: str, what: ChangeKind, asked: AskedBy, details: Mapping[str, tuple[object, object]]
 ) -> dict[str, object]:
     forgotten = {"expires_at": int(((asked.at or asked.now) + _REQUEST_KEPT).timestamp())}
-    marks = {} if asked.imports else {CONFIRMABLE: True}
+    marks = {IMPORTED: True} if asked.imports else {CONFIRMABLE: True}
     return (
         marks
         | (forgotten if what in _OF_STRANGERS else {})
