@@ -390,7 +390,7 @@ def test_a_restore_tells_nothing() -> None:
 
 
 def test_rows_that_are_written_by_hand_are_told_once_each() -> None:
-    """A row that somebody writes into the table is told as created, and has the same id when the row is written again."""
+    """A row that somebody writes into the table is told as created, with the same id when the row is written again."""
     shop = Shop()
     for _ in range(2):
         for n in range(20):
