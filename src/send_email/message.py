@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from renewals.domain.subscription import Subscription, SubscriptionStatus
     from renewals.language import Words
 
-TELL_HOW_TO_CANCEL = (MailKind.RECEIPT, MailKind.PAYMENT_FAILED, MailKind.ACTION_REQUIRED, MailKind.FINAL_NOTICE)
+TELL_HOW_TO_CANCEL = (
+    MailKind.RECEIPT,
+    MailKind.PAYMENT_FAILED,
+    MailKind.ACTION_REQUIRED,
+    MailKind.FINAL_NOTICE,
+    MailKind.UNPAID,
+)
 """The mails about renewals that link to the customer page. Reminders link to the page, too."""
 
 
@@ -84,8 +90,8 @@ def compose(
         words=told.words,
         subject=told.said(f"mails.subject_{kind}", amount=amount),
         name=renewal.customer_name,
-        paragraphs=told.refund(owed, attachment) if owed else told.paragraphs(kind, prospects, attachment),
-        action=told.action(prospects, attachment, page),
+        paragraphs=told.refund(owed, attachment) if owed else told.paragraphs(kind, prospects, attachment, page),
+        action=told.action(kind, prospects, attachment, page),
         facts=told.refund_facts(owed) if owed else told.facts(),
         seller=line(renewal.seller["name"]),
         notes=_how_to_cancel(told.words, page) if kind in TELL_HOW_TO_CANCEL else (),
@@ -180,13 +186,18 @@ class _About:
         """Return a text of the catalogue. The plan, the price and the period are known to every text."""
         return self.words.say(area_and_key, **self._known, **values)
 
-    def paragraphs(self, kind: MailKind, prospects: Prospects | None, attachment: Attachment | None) -> list[str]:
+    def paragraphs(
+        self, kind: MailKind, prospects: Prospects | None, attachment: Attachment | None, page: str
+    ) -> list[str]:
         """Return the text of a mail that is not about a refund."""
         match kind:
             case MailKind.RECEIPT:
                 return [self.said("mails.received"), *self._attached("mails.attached_receipt", attachment)]
-            case MailKind.CANCELED | MailKind.UNPAID:
-                return [self.said(f"mails.ended_{kind}"), self.said("mails.ended_not_charged")]
+            case MailKind.CANCELED:
+                return [self.said("mails.ended_canceled"), self.said("mails.ended_not_charged")]
+            case MailKind.UNPAID:
+                resume = self.said("mails.resume_page" if page else "mails.resume_contact")
+                return [self.said("mails.ended_unpaid"), self.said("mails.ended_not_charged"), resume]
         return self._past_due(prospects)
 
     def refund(self, owed: refund_notices.Owed, attachment: Attachment | None) -> list[str]:
@@ -263,10 +274,15 @@ class _About:
             return [self.said("mails.again", day=retry), instead, ends]
         return [self.said(f"mails.last_{prospects.ends_as}", day=retry), instead]
 
-    def action(self, prospects: Prospects | None, attachment: Attachment | None, page: str) -> Link | None:
-        """Return the one link that helps: to the receipt, or to the customer page after a refused payment."""
+    def action(
+        self, kind: MailKind, prospects: Prospects | None, attachment: Attachment | None, page: str
+    ) -> Link | None:
+        """Return the one link that helps: to the receipt, or to the customer page after a refused payment or a
+        suspension."""
         if attachment and attachment.link:
             return Link(self.said("mails.action_open"), attachment.link)
+        if kind is MailKind.UNPAID and page:
+            return Link(self.said("mails.action_resume"), page)
         if prospects is None or not page:
             return None
         if self.renewal.status is Status.ACTION_REQUIRED:

@@ -9,7 +9,9 @@ import pytest
 
 import send_email.app
 from renewals.domain.changes import ChangeKind
+from renewals.domain.dunning import Dunning
 from renewals.domain.request import Asks
+from renewals.domain.subscription import SubscriptionStatus
 from renewals.ledger import account_links
 from renewals.ledger.account_links import Keys, Power, Purpose
 from renewals.ledger.asked_by import AskedBy
@@ -66,6 +68,22 @@ def test_a_mail_about_a_refused_payment_leads_to_the_page(shop: World, card: str
     tokens = _tokens(shop)
     assert len(tokens) >= 2
     assert {_power(shop, token) for token in tokens} == {Power.FULL}
+
+
+def test_a_mail_about_a_suspension_leads_to_the_page(shop: World) -> None:
+    """The mail about a suspension says how to go on and how to cancel, and its links have the full power."""
+    shop.dunning = Dunning((2,), SubscriptionStatus.UNPAID)
+    shop.subscribe(payment_method="pm_declined")
+    shop.run("first", NOON)
+    shop.run("last", NOON + 2 * DAY)
+    assert shop.mail_kinds()[-1] == "unpaid"
+    assert {_power(shop, token) for token in _tokens(shop)} == {Power.FULL}
+    body = shop.mails()[-1].get_body(("plain",))
+    assert body is not None
+    text = body.get_content()
+    assert "To continue, please update your payment method and resume your subscription on your account page." in text
+    assert f"Resume your subscription: {OURS}/link/" in text
+    assert "You can cancel your subscription at any time on your account page." in text
 
 
 def test_a_receipt_leads_to_the_page_with_the_lesser_power(shop: World) -> None:

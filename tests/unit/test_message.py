@@ -31,7 +31,12 @@ PAGE = "https://shop.example/me?tab=cards&lang=en"
 SOFT = Prospects(date(2026, 2, 3), date(2026, 2, 7), SubscriptionStatus.CANCELED)
 LAST = Prospects(date(2026, 2, 7), date(2026, 2, 7), SubscriptionStatus.UNPAID)
 HARD = Prospects(None, date(2026, 2, 7), SubscriptionStatus.CANCELED)
-REFUSED = {"status": Status.DECLINED, "paid_at": None, "card": None, "decline_code": "insufficient_funds"}
+REFUSED: dict[str, Any] = {
+    "status": Status.DECLINED,
+    "paid_at": None,
+    "card": None,
+    "decline_code": "insufficient_funds",
+}
 WAITS = REFUSED | {"status": Status.ACTION_REQUIRED, "decline_code": "authentication_required"}
 PERIOD = "$29.99 for Pro (31 January 2026 to 27 February 2026)"
 
@@ -197,16 +202,25 @@ CANCEL = f"You can cancel your subscription at any time on your account page.\nG
         ("action_required", HARD, WAITS, 2),
         ("final_notice", LAST, REFUSED, 2),
         ("canceled", None, REFUSED, 0),
-        ("unpaid", None, REFUSED, 0),
+        ("unpaid", None, REFUSED, 2),
     ],
 )
 def test_a_mail_says_how_to_cancel(kind: str, prospects: Prospects | None, stands: dict[str, Any], links: int) -> None:
-    """Receipts and mails about failed payments say how to cancel, with the link, in text and HTML; a mail about the end
-    does not. A receipt asks for nothing else."""
+    """Receipts and mails about failed payments or a suspension say how to cancel, with the link, in text and HTML; a
+    mail about the end does not. A receipt asks for nothing else."""
     mail = _compose(kind, prospects, page=PAGE, **stands)
     assert (CANCEL in "\n".join(_text(mail).splitlines())) == bool(links)
     assert [_text(mail).count(PAGE), _text(mail, "html").count("<a ")] == [links, links]
     assert "You can cancel" not in _text(_compose(kind, prospects, **stands))
+
+
+def test_a_mail_about_a_suspension_names_the_next_step() -> None:
+    """The mail about a suspension has a button that leads to the page, on which the customer resumes; without a page
+    the mail asks the customer to write to the seller."""
+    mail = _compose("unpaid", page=PAGE, **REFUSED)
+    assert "please update your payment method and resume your subscription on your account page." in _text(mail)
+    assert f"Resume your subscription: {PAGE}" in _text(mail)
+    assert "To continue, please contact us." in _text(_compose("unpaid", **REFUSED))
 
 
 def test_a_mail_carries_the_brand() -> None:
