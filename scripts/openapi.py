@@ -1,5 +1,9 @@
 #!/usr/bin/env python3
-"""Writes docs/openapi.json and docs/api.md from the API's code: `.venv/bin/python -m scripts.openapi`."""
+"""Writes docs/openapi.json and docs/api.md from the API's code: `.venv/bin/python -m scripts.openapi`.
+
+The path of the mailed links to receipts belongs to another function (src/receipt_links), which has no models. The path
+is described here.
+"""
 
 import json
 import tomllib
@@ -49,13 +53,39 @@ def document() -> dict[str, Any]:
     for methods in made["paths"].values():
         for operation in methods.values():
             refusal = operation["responses"].get("422", {})
-            for status in operation["responses"].keys() & {"302"}:
-                del operation["responses"][status]["content"]
             if "application/json" in refusal.get("content", {}):
                 del operation["responses"]["422"]
     for unused in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):
         made["components"]["schemas"].pop(unused, None)
+    listed = made["paths"]["/subscriptions/{subscription_id}/receipts"]["get"]["responses"]
+    made["paths"]["/receipts/{token}"] = {"get": _receipt_link({name: listed[name] for name in _REFUSALS_OF_LINKS})}
     return made
+
+
+_REFUSALS_OF_LINKS = ("403", "404", "429", "500", "503")
+
+
+def _receipt_link(refusals: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of the path to which the links in mails lead."""
+    opened = "Redirects to the PDF. The address of the PDF is valid for five minutes."
+    token = {"title": "Token", "type": "string"}
+    return {
+        "summary": "Open a receipt",
+        "description": "The link in a mail leads here. The call needs no signature: the token is the proof.",
+        "operationId": "openReceipt",
+        "tags": ["Receipts"],
+        "security": [],
+        "parameters": [
+            {
+                "name": "token",
+                "in": "path",
+                "required": True,
+                "description": "The token in the mailed link.",
+                "schema": token,
+            }
+        ],
+        "responses": {"302": {"description": opened}} | refusals,
+    }
 
 
 def page(made: dict[str, Any]) -> str:

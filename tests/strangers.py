@@ -1,6 +1,7 @@
 """The public paths, as the template opens them, and requests of strangers to these paths, drawn by Schemathesis."""
 
 import base64
+import re
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -56,14 +57,24 @@ _HEADERS_OF_PAGES = ("Accept-Language",)
 
 def public_ways() -> set[Way]:
     """Return the methods and paths that the template opens to callers without a signature of AWS."""
+    return {(method, path) for method, path, _ in _open_methods()}
+
+
+def open_functions() -> set[str]:
+    """Return the functions to which the ways of public_ways lead."""
+    uris = (described["x-amazon-apigateway-integration"]["uri"] for _, _, described in _open_methods())
+    return {re.findall(r"functions/<(\w+)\.Arn>/invocations$", uri)[0] for uri in uris}
+
+
+def _open_methods() -> list[tuple[str, str, dict[str, Any]]]:
     assert not of_type("AWS::Lambda::Url") | of_type("AWS::ApiGatewayV2::Api"), "another way in, which nobody looks at"
-    return {
-        (method.upper(), path)
+    return [
+        (method.upper(), path, described)
         for api in of_type("AWS::ApiGateway::RestApi").values()
         for path, methods in api["Body"]["paths"].items()
         for method, described in methods.items()
         if not _is_signed(api["Body"], described)
-    }
+    ]
 
 
 def _is_signed(document: dict[str, Any], described: dict[str, Any]) -> bool:

@@ -14,7 +14,14 @@ _SPARE = 4
 _NEW_ACCOUNT = 10
 _LEAST_UNRESERVED = 100
 """The executions that Lambda leaves to functions without a reservation: a reservation that leaves fewer is refused."""
-_RESERVING = ("CustomerPageConcurrency", "EventPublisherConcurrency", "GatewayEventsConcurrency")
+BY_STRANGERS = (
+    "CustomerPageConcurrency",
+    "GatewayEventsConcurrency",
+    "ReceiptLinksConcurrency",
+    "WebhookHandlerConcurrency",
+)
+"""The parameters that reserve executions for the functions that anybody can call."""
+_RESERVING = (*BY_STRANGERS, "EventPublisherConcurrency")
 _MISSING = frozenset(
     {"NotFoundException", "ResourceNotFoundException", "NoSuchEntity", "404", "NoSuchBucket", "ValidationError"}
 )
@@ -83,6 +90,17 @@ class Account:
             )
         else:
             yield ok("concurrency", f"Lambda runs {unreserved} functions at once, and renewals need {2 * wanted}.")
+        yield from self._unbounded(unreserved)
+
+    def _unbounded(self, unreserved: int) -> Iterator[Finding]:
+        """Yield a finding about functions without a reservation, if Lambda would take a reservation."""
+        missing = [name for name in BY_STRANGERS if self._values[name] == "0"]
+        if missing and unreserved > _LEAST_UNRESERVED:
+            yield mind(
+                "reservations",
+                f"{', '.join(missing)}: 0 reserves nothing, and a flood at a function that anybody can call takes "
+                "executions from payments. Reserve 20 each before real customers come (docs/deploy.md).",
+            )
 
     def _reserved_anew(self) -> int:
         """Return how many executions the deployment reserves beyond those that the stack has reserved."""

@@ -6,7 +6,6 @@ routes.
 """
 
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
@@ -26,7 +25,7 @@ from renewals.runtime import request_path, telemetry
 from renewals.runtime.aws_errors import transient_aws_errors_as
 from renewals.runtime.telemetry import Event, Reply
 from subscriptions_api import changing, entitlements, forms, problems, reading, receipts, refunding
-from subscriptions_api.problems import BadRequest, Missing, Nobody, NoReceipt, NotVerified, Proxied, Stale
+from subscriptions_api.problems import BadRequest, Missing, Nobody, NotVerified, Proxied, Stale
 
 _LARGEST_BODY = 64 * 1024
 _LONGEST_NAME = 100
@@ -87,18 +86,9 @@ app.use(middlewares=[_refuse_queries])
 def handler(event: Event, context: Any) -> Reply:
     """Answer a request; see the module."""
     reply = _answer(event, context)
-    if reply["statusCode"] >= HTTPStatus.BAD_REQUEST and _in_a_browser(event):
-        page = problems.page(reply["statusCode"])
-        reply["multiValueHeaders"], reply["body"] = page["multiValueHeaders"], page["body"]
     # No proxy may keep names, addresses and amounts, and no browser may guess the type of a body.
     kept_by_nobody = {"Cache-Control": ["no-store"], "X-Content-Type-Options": ["nosniff"]}
     return {**reply, "multiValueHeaders": {**reply["multiValueHeaders"], **kept_by_nobody}}
-
-
-def _in_a_browser(event: Event) -> bool:
-    """Whether a person followed a link to a receipt, and will see the answer."""
-    route = str(event.get("resource") or event["path"])
-    return route.startswith("/receipts/") and "text/html" in _header(event, "accept").lower()
 
 
 def _answer(event: Event, context: Any) -> Proxied:
@@ -109,7 +99,6 @@ def _answer(event: Event, context: Any) -> Proxied:
         told = {"resource": event.get("resource"), "method": event["httpMethod"], "status": reply["statusCode"]}
         telemetry.logger().info("answered", extra=told)
         telemetry.annotate(**_subscription(event), outcome=reply["statusCode"])
-        reply["body"] = reply["body"] or ""  # a redirection has no body, and some proxies refuse a missing body
         return reply
     except TryAgain as error:
         telemetry.logger().error("not answered", extra={"error": str(error)})
@@ -198,7 +187,6 @@ _PROBLEMS: dict[type[Exception], Callable[[Any], Response[str]]] = {
     Nobody: lambda _: problems.response(403),
     NotFoundError: _nothing_there,
     Missing: lambda _: problems.response(404),
-    NoReceipt: lambda _: problems.response(404, "This link opens no receipt. Please ask for the receipt."),
     NotRefundable: lambda error: problems.response(409, str(error)),
     NotAllowed: lambda error: problems.response(409, str(error)),
     Taken: lambda _: problems.response(409, "There is, or was, a subscription of this id."),

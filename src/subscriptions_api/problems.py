@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from typing import Any, TypedDict
 
 from aws_lambda_powertools.event_handler import Response
 
 from renewals.domain.errors import RenewalError
+from renewals.runtime.problem_details import CONTENT_TYPE, problem
 from subscriptions_api.answer_models import Problem
-
-CONTENT_TYPE = "application/problem+json"
 
 
 class BadRequest(RenewalError):  # noqa: N818
@@ -23,10 +21,6 @@ class BadRequest(RenewalError):  # noqa: N818
 
 class Missing(RenewalError):  # noqa: N818
     """The subscription does not exist."""
-
-
-class NoReceipt(RenewalError):  # noqa: N818
-    """The link opens no receipt."""
 
 
 class Stale(RenewalError):  # noqa: N818
@@ -58,32 +52,12 @@ _DESCRIPTIONS = {
 _EVERYWHERE = (400, 403, 429, 500, 503)
 
 
-_CLOSED = "This link opens no receipt. Please ask the company that sent it to you for the receipt."
-_NOT_NOW = "The receipt cannot be opened at the moment. Please try again in a few minutes."
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Receipt</title>
-<style>body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 32rem; margin: 15vh auto; padding: 0 1.5rem }}</style>
-</head>
-<body><h1>Receipt</h1><p>{told}</p></body>
-</html>
-"""
-
-
-class Page(TypedDict):
-    """The headers and the body of a page for people."""
-
-    multiValueHeaders: dict[str, list[str]]
-    body: str
-
-
-class Proxied(Page):
+class Proxied(TypedDict):
     """A reply in the form that API Gateway expects from a function."""
 
     statusCode: int
+    multiValueHeaders: dict[str, list[str]]
+    body: str
     isBase64Encoded: bool
 
 
@@ -98,13 +72,7 @@ def documented(*statuses: int) -> Any:
 def body(status: int, detail: str | None = None, errors: Iterable[Mapping[str, str]] = ()) -> dict[str, object]:
     """Return the body of a problem. detail: a sentence for people; by default the description of the status."""
     faults = [dict(error) for error in errors]
-    told: dict[str, object] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail or _DESCRIPTIONS[status],
-    }
-    return told | ({"errors": faults} if faults else {})
+    return problem(status, detail or _DESCRIPTIONS[status]) | ({"errors": faults} if faults else {})
 
 
 def response(
@@ -123,14 +91,3 @@ def reply(status: int, detail: str | None = None) -> Proxied:
         "body": json.dumps(body(status, detail)),
         "isBase64Encoded": False,
     }
-
-
-def page(status: int) -> Page:
-    """Return the page for a person who followed a link that opens no receipt."""
-    told = _CLOSED if status < HTTPStatus.INTERNAL_SERVER_ERROR else _NOT_NOW
-    headers = {
-        "Content-Type": ["text/html; charset=utf-8"],
-        "Content-Security-Policy": ["default-src 'none'; style-src 'unsafe-inline'"],
-        "Referrer-Policy": ["no-referrer"],
-    }
-    return {"multiValueHeaders": headers, "body": _PAGE.format(told=told)}

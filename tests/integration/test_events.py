@@ -79,7 +79,8 @@ def test_the_sample_events_make_one_renewal(shop: Shop, remote_invoke: Any) -> N
     again = {"batchItemFailures": [{"itemIdentifier": dispute}]}
     assert remote_invoke("GatewayWorker", "gateway_worker") == again
 
-    # The link of the event is signed by nobody.
+    # The links of the next two events are signed by nobody.
+    assert remote_invoke("ReceiptLinks", "receipt_links")["statusCode"] == 404
     assert remote_invoke("CustomerPage", "customer_page")["statusCode"] == 404
 
     # The event names the address of the sample subscription, whose customer gets a link by mail.

@@ -30,7 +30,7 @@ MOST_EVENTS = 10_000
 STEPS = ["accepted", "payment", "receipt", "mail"]
 FUNCTIONS = """process-payment generate-receipt send-email webhook-handler subscriptions-api renewal-sweep
                renewal-worker renewal-audit customer-page declaration-worker gateway-events gateway-worker
-               gateway-catch-up mail-feedback event-publisher event-deliverer address-worker""".split()
+               gateway-catch-up mail-feedback event-publisher event-deliverer address-worker receipt-links""".split()
 
 
 @pytest.fixture(scope="module", params=[name for name, share in SHARES.items() if LOGS in share.files])

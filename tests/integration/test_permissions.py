@@ -437,23 +437,31 @@ def api_create(deployed: Deployed) -> Iterator[Answer]:
         yield api(deployed, api_request("POST", "/subscriptions", body, key=subscriber.subscription_id))
 
 
-def api_receipt(deployed: Deployed) -> Iterator[Answer]:
+def receipt_link(deployed: Deployed) -> Iterator[Answer]:
     """Follow a link to the stored receipt: the bucket answers in the name of the function's role."""
     receipted = deployed.issue_receipt(deployed.pay(deployed.shop.subscribe()).reply).reply
     secret = deployed.shop.stack.client("secretsmanager").get_secret_value(SecretId=deployed.names["ReceiptLinkKey"])
     token = receipt_links.token(secret["SecretString"], receipted["subscription_id"], receipted["renewal_date"])
     for _ in range(2):
-        answer = deployed.call("SubscriptionsApi", api_request("GET", f"/receipts/{token}"))
+        answer = deployed.call("ReceiptLinks", api_request("GET", f"/receipts/{token}"))
         if answer.reply["statusCode"] != 302:
             yield Answer({"done": False}, answer.told)
             continue
-        opened = urllib3.request("GET", answer.reply["multiValueHeaders"]["Location"][0], retries=False, timeout=10)
+        opened = urllib3.request("GET", answer.reply["headers"]["Location"], retries=False, timeout=10)
         yield Answer({"done": opened.data.startswith(b"%PDF-")}, opened.data.decode(errors="replace"))
 
 
-def api_receipt_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
+def receipt_link_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
+    deployed.restart("ReceiptLinks")
+    return receipt_link(deployed)
+
+
+def api_receipts_by_a_new_process(deployed: Deployed) -> Iterator[Answer]:
+    """List the receipts of a subscription with a receipt, whose link is signed."""
+    subscription_id = deployed.issue_receipt(deployed.pay(deployed.shop.subscribe()).reply).reply["subscription_id"]
     deployed.restart("SubscriptionsApi")
-    return api_receipt(deployed)
+    for _ in range(2):
+        yield api(deployed, api_request("GET", f"/subscriptions/{subscription_id}/receipts"))
 
 
 def api_resume(deployed: Deployed) -> Iterator[Answer]:
@@ -999,9 +1007,8 @@ PROBES: dict[Grant, Probe] = {
     Grant("SubscriptionsApiRole", "dynamodb:Query", "table/<Renewals>"): api_read("/subscriptions/ID/renewals"),
     Grant("SubscriptionsApiRole", "dynamodb:Query", "table/<Changes>"): api_read("/subscriptions/ID/timeline"),
     Grant("SubscriptionsApiRole", "dynamodb:GetItem", "table/<Changes>"): api_create,
-    Grant("SubscriptionsApiRole", "dynamodb:GetItem", "table/<Renewals>"): api_receipt,
-    Grant("SubscriptionsApiRole", "secretsmanager:GetSecretValue", "<ReceiptLinkKey>"): api_receipt_by_a_new_process,
-    Grant("SubscriptionsApiRole", "s3:GetObject", "<Receipts>/receipts/*"): api_receipt,
+    Grant("SubscriptionsApiRole", "dynamodb:GetItem", "table/<Renewals>"): api_refund,
+    Grant("SubscriptionsApiRole", "secretsmanager:GetSecretValue", "<ReceiptLinkKey>"): api_receipts_by_a_new_process,
     Grant("SubscriptionsApiRole", "dynamodb:PutItem", "table/<Subscriptions>"): api_create,
     Grant("SubscriptionsApiRole", "dynamodb:PutItem", "table/<Changes>"): api_create,
     Grant("SubscriptionsApiRole", "dynamodb:UpdateItem", "table/<Subscriptions>"): api_resume,
@@ -1012,6 +1019,9 @@ PROBES: dict[Grant, Probe] = {
         "SubscriptionsApiRole", "secretsmanager:GetSecretValue", "<PaymentGatewaySecret>"
     ): api_refund_by_a_new_process,
     Grant("SubscriptionsApiRole", "states:StartExecution", "<RenewalWorkflow>"): api_start,
+    Grant("ReceiptLinksRole", "dynamodb:GetItem", "table/<Renewals>"): receipt_link,
+    Grant("ReceiptLinksRole", "secretsmanager:GetSecretValue", "<ReceiptLinkKey>"): receipt_link_by_a_new_process,
+    Grant("ReceiptLinksRole", "s3:GetObject", "<Receipts>/receipts/*"): receipt_link,
     Grant("CustomerPageRole", "dynamodb:Query", "table/<Subscriptions>"): page_overview,
     Grant("CustomerPageRole", "dynamodb:Query", "table/<Renewals>"): page_overview,
     Grant("CustomerPageRole", "secretsmanager:GetSecretValue", "<AccountLinkKey>"): page_overview_by_a_new_process,
@@ -1120,6 +1130,7 @@ PROMISED: dict[str, Json] = {
     "SendEmailRole": {"outcome": "mailed"},
     "WebhookHandlerRole": {"statusCode": 202},
     "SubscriptionsApiRole": {"done": True},
+    "ReceiptLinksRole": {"done": True},
     "CustomerPageRole": {"done": True},
     "AddressWorkerRole": {"batchItemFailures": []},
     "DeclarationWorkerRole": {"looked_at": 1},
@@ -1140,7 +1151,7 @@ PROMISED: dict[str, Json] = {
 
 FUNCTIONS = """ProcessPayment GenerateReceipt SendEmail WebhookHandler SubscriptionsApi RenewalSweep RenewalWorker
                RenewalAudit CustomerPage GatewayEvents GatewayWorker GatewayCatchUp MailFeedback EventPublisher
-               EventDeliverer AddressWorker DeclarationWorker""".split()
+               EventDeliverer AddressWorker DeclarationWorker ReceiptLinks""".split()
 NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
     "functions' logs": (
         "the emulator writes the log of a function itself, not in its role's name",
@@ -1217,7 +1228,7 @@ NOT_ASKED_FOR: dict[str, tuple[str, list[Grant]]] = {
         "the emulator says that an object is missing to whoever may read it; S3 says so to those who may list",
         [
             Grant(f"{function}Role", "s3:ListBucket", "<Receipts>")
-            for function in ("RenewalAudit", "GatewayCatchUp", "GenerateReceipt", "SendEmail", "SubscriptionsApi")
+            for function in ("RenewalAudit", "GatewayCatchUp", "GenerateReceipt", "SendEmail", "ReceiptLinks")
         ],
     ),
     "API Gateway's logs": (

@@ -23,7 +23,7 @@ SEAMS: dict[type, tuple[str, str]] = {
         " refunds_of refund refunded_between find_events",
     ),
 }
-ANSWERING = ("subscriptions_api.app", "webhook_handler.app")
+ANSWERING = ("receipt_links.app", "subscriptions_api.app", "webhook_handler.app")
 MOST_KNOWN = 20_000
 _DEPLOYMENT = re.compile(r", deployment='[^']*'")
 """The deployment of a new payment is left out: the payment's idempotency key begins with the deployment."""

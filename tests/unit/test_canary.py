@@ -91,8 +91,8 @@ def test_the_command_lets_alarms_shift_back_unless_it_is_told_not_to(
 def test_the_workflow_and_the_api_call_the_aliases() -> None:
     """Definition, role, API and permissions name the alias: a caller of the function itself would get the new code at
     once. The role may still call functions, for executions that began before the alias existed. The gateway's events
-    reach a function without an alias, which only puts hints into a queue; so does the customer page, which no renewal
-    needs."""
+    reach a function without an alias, which only puts hints into a queue; so do the customer page and the links to
+    receipts, which no renewal needs."""
     called = {f"{name}Arn": f"<{name}Aliaslive>" for name in TASKS}
     assert _named("RenewalWorkflow")["DefinitionSubstitutions"] == called
     [policy] = _named("StepFunctionsRole")["Policies"]
@@ -100,11 +100,11 @@ def test_the_workflow_and_the_api_call_the_aliases() -> None:
     assert allowed == [[*(f"<{name}.Arn>" for name in TASKS), *called.values()]]
     uris = set(re.findall(r"functions/(<[^>]+>)/invocations", str(resolve(shifted()["SubscriptionApi"]))))
     shifted_uris = {"<WebhookHandlerAliaslive>", "<SubscriptionsApiAliaslive>"}
-    assert uris == {*shifted_uris, "<GatewayEvents.Arn>"}
+    assert uris == {*shifted_uris, "<GatewayEvents.Arn>", "<ReceiptLinks.Arn>"}
     permissions = [name for name, each in shifted().items() if each["Type"] == "AWS::Lambda::Permission"]
     by_the_api = [name for name in permissions if "apigateway" in _named(name)["Principal"]]
     permitted = {_named(name)["FunctionName"] for name in by_the_api}
-    assert permitted == {*shifted_uris, "<GatewayEvents>", "<CustomerPage>"}
+    assert permitted == {*shifted_uris, "<GatewayEvents>", "<ReceiptLinks>", "<CustomerPage>"}
 
 
 def test_all_else_is_as_it_is_deployed_at_once() -> None:

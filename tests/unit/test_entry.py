@@ -326,7 +326,8 @@ def test_a_refund_s_key_is_its_caller_s_too(api: Api, monkeypatch: pytest.Monkey
 
 
 def _calls() -> list[tuple[str, str]]:
-    return [(method.upper(), path) for path, methods in document()["paths"].items() for method in methods]
+    calls = ((method, path) for path, methods in document()["paths"].items() for method in methods)
+    return [(method.upper(), path) for method, path in calls if path != "/receipts/{token}"]  # a link, and no call
 
 
 @pytest.mark.parametrize(("method", "path"), _calls())
@@ -334,7 +335,7 @@ def test_no_call_ignores_a_parameter(api: Api, method: str, path: str) -> None:
     """Every route refuses an unknown parameter by name, together with whatever else is wrong, and changes nothing."""
     api.shop.subscribe()
     before = repr(api.shop.dynamodb.tables)
-    place = path.format(subscription_id="sub_1", customer_id="cus_1", token="x")
+    place = path.format(subscription_id="sub_1", customer_id="cus_1")
     refused = api(method, place, {} if method != "GET" else None, query={"stauts": "active", "verify\x1b": "1"})
     assert refused.status == 400
     assert {"query.stauts", "query.verify\\x1b"} <= set(refused.faults)

@@ -17,9 +17,11 @@ from click.testing import CliRunner, Result
 
 from local.gateway import Gateway
 from scripts.preflight.__main__ import main
+from scripts.preflight.account import BY_STRANGERS
 from scripts.preflight.values import stored
 from tests.fake_aws import error
 from tests.sandbox import serving
+from tests.strangers import open_functions
 
 ROOT = Path(__file__).parents[2]
 SENDER = "billing@shop.example"
@@ -163,6 +165,9 @@ def test_a_good_account_is_let_go(preflight: Any) -> None:
             "ok",
             "Lambda runs 105 functions at once",
         ),
+        ({}, (), "mind", "CustomerPageConcurrency, GatewayEventsConcurrency, ReceiptLinksConcurrency, WebhookHandler"),
+        ({}, ("WebhookHandlerConcurrency=5",), "mind", "GatewayEventsConcurrency, ReceiptLinksConcurrency: 0 reserves"),
+        ({"executions": 110}, ("ReceiptLinksConcurrency=11",), "wrong", "leaves fewer than 100"),
         ({"production": False}, (), "mind", "SES is in its sandbox"),
         ({"plan": "ESSENTIALS"}, (), "mind", "put-account-pricing-attributes --plan NONE"),
         ({"identities": {}}, (), "wrong", "SES has verified neither billing@shop.example nor shop.example"),
@@ -241,6 +246,23 @@ def test_a_seller_whom_customers_cannot_reach_is_named(preflight: Any, given: tu
     told = _told(preflight(*GOOD, *given), "mind")
     assert ("Neither SupportUrl nor ReplyToEmail is set" in told) is is_named
     assert (f"answers to mails go to {SENDER}" in told) is is_named
+
+
+def test_a_reservation_for_each_function_that_strangers_reach_is_enough(preflight: Any) -> None:
+    """Nothing is said about missing reservations if each function that strangers reach has a reservation."""
+    words = [f"{name}=20" for name in BY_STRANGERS]
+    assert "reservations" not in preflight(*GOOD, *words).output
+
+
+def test_a_new_account_is_not_asked_for_reservations(account: Account, preflight: Any) -> None:
+    """Lambda refuses any reservation in a new account, and the command asks for none."""
+    account.executions = 10
+    assert "reservations" not in preflight().output
+
+
+def test_each_function_that_strangers_reach_is_asked_about() -> None:
+    """The command knows every function behind a path that needs no signature of AWS."""
+    assert set(BY_STRANGERS) == {f"{name}Concurrency" for name in open_functions()}
 
 
 def test_a_stack_that_is_there_keeps_what_is_not_given(account: Account, preflight: Any) -> None:

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 import gateway_events.app
-import subscriptions_api.app
+import receipt_links.app
 import webhook_handler.app
 from customer_page import app as customer_page
 from renewals.runtime import aws
-from subscriptions_api import receipts, shared
 from tests.fakes import World
 from tests.strangers import ASKED_WAYS, Oddity, event_of, examples, numbers, oddity, public_paths, public_ways, sent
 from tests.visitor import Page, Visitor, visiting
@@ -39,7 +38,7 @@ SETTINGS = {
 HANDLERS: dict[str, Callable[[dict[str, Any], Any], dict[str, Any]]] = {
     "/webhook": webhook_handler.app.handler,
     "/gateway-events": gateway_events.app.handler,
-    "/receipts/{token+}": subscriptions_api.app.handler,
+    "/receipts/{token+}": receipt_links.app.handler,
     "/account": customer_page.handler,
     "/account/{path+}": customer_page.handler,
 }
@@ -101,7 +100,8 @@ def deployment() -> Iterator[Deployment]:
     """A deployment with one subscription, without log lines."""
     shop = World()
     shop.subscribe(renewal_date="2026-02-28")
-    caches = (webhook_handler.app._secret, gateway_events.app._secret, receipts._link_key, shared.register)
+    receipt_caches = (receipt_links.app._link_key, receipt_links.app._ledger)
+    caches = (webhook_handler.app._secret, gateway_events.app._secret, *receipt_caches)
     logging.disable(logging.CRITICAL)
     with visiting(shop, Deployment) as made, pytest.MonkeyPatch.context() as patch:
         for name, value in SETTINGS.items():

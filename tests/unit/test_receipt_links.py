@@ -1,6 +1,5 @@
 """Links to receipts: the receipt behind a link, the life of a link, and links that open nothing."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import send_email.app
+from receipt_links import app
 from renewals.ledger.receipt_links import LinkKey, named, token
 from renewals.runtime import aws
-from subscriptions_api import app, receipts, shared
 from tests.fake_aws import error
 from tests.fakes import LINKS, World
 
@@ -43,7 +42,11 @@ def test_no_bit_of_a_token_can_be_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["", ".", "a", TOKEN[:-1], f"{TOKEN}=", f"{TOKEN}A", f" {TOKEN}", TOKEN.split(".")[0]]
+    "given",
+    [
+        *("", ".", "a", TOKEN[:-1], f"{TOKEN}=", f"{TOKEN}A", f" {TOKEN}", TOKEN.split(".")[0]),
+        pytest.param(f"{TOKEN}\ud800", id="half a character of UTF-16"),
+    ],
 )
 def test_what_is_no_token(given: str) -> None:
     """A cut, padded or empty token opens nothing."""
@@ -106,14 +109,13 @@ def test_mails_read_both_keys_of_links_once_a_minute_together(monkeypatch: pytes
 def secrets(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSecrets]:
     """The function that opens links, over the shop; the shop's mails are signed with the same key."""
     made = FakeSecrets("key")
-    for name in ("DYNAMODB_TABLE", "RENEWALS_TABLE", "CHANGES_TABLE", "RECEIPT_LINK_KEY_ARN"):
-        monkeypatch.setenv(name, name.partition("_")[0].lower())
+    monkeypatch.setenv("RECEIPT_LINK_KEY_ARN", "key")
     monkeypatch.setenv("RENEWALS_TABLE", "renewals")
     monkeypatch.setenv("S3_BUCKET", "receipts")
     monkeypatch.setattr(aws, "dynamodb", lambda: shop.dynamodb)
     monkeypatch.setattr(aws, "s3", lambda: shop.s3)
     monkeypatch.setattr(aws, "secrets_manager", lambda: made)
-    caches = (shared.register, receipts._link_key)
+    caches = (app._ledger, app._link_key)
     for kept in caches:
         kept.cache_clear()
     yield made
@@ -121,11 +123,12 @@ def secrets(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSecret
         kept.cache_clear()
 
 
-def _open(path: str, accept: str = "*/*") -> dict[str, Any]:
-    """Return the answer to an unsigned request for a link. accept: the Accept header, as a browser sends it."""
+def _open(path: str, accept: str = "*/*", **more: object) -> dict[str, Any]:
+    """Return the answer to an unsigned request for a link. accept: the Accept header, as a browser sends it. more:
+    fields of the event."""
     context = {"identity": {"userArn": None}, "stage": "prod", "path": f"/prod{path}"}
     event = {"httpMethod": "GET", "path": path, "headers": {"accept": accept}, "requestContext": context, "body": None}
-    reply: dict[str, Any] = app.handler(event, None)
+    reply: dict[str, Any] = app.handler({**event, **more}, None)
     return reply
 
 
@@ -147,7 +150,7 @@ def test_the_link_in_the_mail_leads_to_the_receipt(shop: World, secrets: FakeSec
     shop.subscribe()
     shop.run()
     reply = _open(_mailed(shop))
-    headers = {name: values[0] for name, values in reply["multiValueHeaders"].items()}
+    headers = reply["headers"]
     (key,) = shop.receipts()
     assert (reply["statusCode"], headers["Location"]) == (302, f"https://s3.example/receipts/{key}?expires=300")
     assert (headers["Cache-Control"], headers["Referrer-Policy"]) == ("no-store", "no-referrer")
@@ -173,6 +176,31 @@ def test_a_period_without_a_receipt_opens_nothing(shop: World, secrets: FakeSecr
     assert len({reply["body"] for reply in replies}) == 1
 
 
+def test_a_link_with_more_behind_it_opens(shop: World, secrets: FakeSecrets) -> None:
+    """Mail programs and click counters append parameters to a link, and the link still opens."""
+    shop.subscribe()
+    shop.run()
+    assert _open(_mailed(shop), queryStringParameters={"utm_source": "mail"})["statusCode"] == 302
+
+
+def test_no_log_holds_a_token(
+    shop: World, secrets: FakeSecrets, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether a link opens, opens nothing or fails, the log has neither the token nor the address of the PDF."""
+    shop.subscribe()
+    shop.run()
+    link = _mailed(shop)
+    caplog.clear()
+    _open(link)
+    _open(f"{link}x")
+    monkeypatch.setattr(app, "_link_key", lambda: _fails(RuntimeError(link)))
+    _open(link)
+    logged = "".join(str(vars(record)) for record in caplog.records)
+    assert [record.message for record in caplog.records].count("answered") == 3
+    for secret in (*link.rpartition("/")[2].split("."), "s3.example"):
+        assert secret not in logged
+
+
 def test_a_receipt_that_is_gone_is_not_opened(shop: World, secrets: FakeSecrets) -> None:
     """For a receipt that was deleted or is past its seven years, the answer has our own words and not S3's document."""
     shop.subscribe()
@@ -192,15 +220,15 @@ def test_a_link_that_opens_nothing_is_a_page_in_a_browser(shop: World, secrets: 
     neither."""
     page, problem = _open(path, BROWSER), _open(path)
     assert page["statusCode"] == problem["statusCode"] == 404
-    assert page["multiValueHeaders"]["Content-Type"] == ["text/html; charset=utf-8"]
-    assert problem["multiValueHeaders"]["Content-Type"] == ["application/problem+json"]
+    assert page["headers"]["Content-Type"] == "text/html; charset=utf-8"
+    assert problem["headers"]["Content-Type"] == "application/problem+json"
     assert "This link opens no receipt. Please ask the company" in page["body"]
-    assert page["multiValueHeaders"]["Content-Security-Policy"] == ["default-src 'none'; style-src 'unsafe-inline'"]
-    assert page["multiValueHeaders"]["Referrer-Policy"] == ["no-referrer"]
+    assert page["headers"]["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'"
+    assert page["headers"]["Referrer-Policy"] == "no-referrer"
     assert _open(path, "TEXT/HTML")["body"] == page["body"]
     for each in (page, problem):
-        assert each["multiValueHeaders"]["Cache-Control"] == ["no-store"]
-        assert each["multiValueHeaders"]["X-Content-Type-Options"] == ["nosniff"]
+        assert each["headers"]["Cache-Control"] == "no-store"
+        assert each["headers"]["X-Content-Type-Options"] == "nosniff"
 
 
 def test_a_link_that_does_not_open_just_now_says_so(
@@ -212,17 +240,10 @@ def test_a_link_that_does_not_open_just_now_says_so(
     shop.run()
     link = _mailed(shop)
     for trouble, status in ((error("ThrottlingException", "GetSecretValue"), 503), (RuntimeError("ours"), 500)):
-        monkeypatch.setattr(receipts, "_link_key", lambda trouble=trouble: _fails(trouble))
+        monkeypatch.setattr(app, "_link_key", lambda trouble=trouble: _fails(trouble))
         reply = _open(link, BROWSER)
         assert (reply["statusCode"], "try again in a few minutes" in reply["body"]) == (status, True)
 
 
 def _fails(trouble: Exception) -> None:
     raise trouble
-
-
-def test_only_links_are_answered_by_a_page(shop: World, secrets: FakeSecrets) -> None:
-    """Every path outside /receipts answers with a problem document, whatever the Accept header demands."""
-    reply = _open("/subscriptions/sub_1/receipts/x", BROWSER)
-    assert reply["statusCode"] == 404
-    assert json.loads(reply["body"])["status"] == 404

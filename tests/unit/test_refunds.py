@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+import receipt_links.app
 from renewal_sweep.needs import unfinished_seconds
 from renewal_sweep.parts import PartKind, SweepPart
 from renewal_sweep.sweep import Sweep
@@ -25,7 +26,7 @@ from renewals.gateway.port import GatewayUnavailable
 from renewals.ledger import mail_steps
 from renewals.runtime import aws, clock, telemetry
 from renewals.runtime.clock import Moment
-from subscriptions_api import app, receipts
+from subscriptions_api import receipts
 from tests.fake_aws import error
 from tests.fakes import LATER, LINKS, NOON, Cut
 from tests.unit.test_mail_feedback import bounce
@@ -724,19 +725,20 @@ def test_receipts_of_refunds_are_listed_and_open(paid: Api, monkeypatch: pytest.
     own, and both links open."""
     monkeypatch.setattr(aws, "s3", lambda: paid.shop.s3)
     monkeypatch.setenv("S3_BUCKET", "receipts")
+    monkeypatch.setattr(receipt_links.app, "_link_key", receipts._link_key)
+    monkeypatch.setattr(receipt_links.app, "_ledger", lambda: paid.shop.ledger)
     number = _refund(paid, "10.00").body["refund_number"]
     paid.shop.run("run-2", NOON + LATER)
     of_refund, of_payment = paid("GET", RECEIPTS).body["items"]
     assert (of_refund["kind"], of_refund["receipt_number"], of_refund["transaction_id"]) == ("refund", number, "re_1")
     assert of_refund["amount"] == {"amount": "10.00", "currency": "USD"}
     assert (of_payment["kind"], of_payment["void"]) == ("payment", False)
+    event = {"httpMethod": "GET", "requestContext": {}, "headers": {}}
     for each, stored in ((of_refund, "re_1.pdf"), (of_payment, f"{of_payment['transaction_id']}.pdf")):
         path = each["link"].removeprefix(LINKS_BEGIN)
-        opened: dict[str, Any] = app.handler(
-            {"httpMethod": "GET", "path": path, "requestContext": {}, "headers": {}}, None
-        )
+        opened: dict[str, Any] = receipt_links.app.handler({**event, "path": path}, None)
         assert opened["statusCode"] == 302
-        assert stored in opened["multiValueHeaders"]["Location"][0]
+        assert stored in opened["headers"]["Location"]
     mailed = of_refund["link"].removeprefix(f"{LINKS}/")
     assert mailed in _last_mail(paid)
 

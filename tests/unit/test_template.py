@@ -16,6 +16,7 @@ from gateway_worker.app import MOST_TRIES
 from layers.aws.prune_botocore import CALLS
 from scripts.openapi import document as api_document
 from scripts.transformed import transformed
+from tests.strangers import open_functions
 from tests.template import (
     GIVEN,
     MAIL,
@@ -634,13 +635,17 @@ def test_functions_get_their_settings() -> None:
             "RENEWALS_TABLE": "<Renewals>",
             "CHANGES_TABLE": "<Changes>",
             "STATE_MACHINE_ARN": WORKFLOW,
-            "S3_BUCKET": "<Receipts>",
             "RECEIPT_LINK_KEY_ARN": "<ReceiptLinkKey.Id>",
             "RECEIPT_LINKS_URL": "",
             "SECRETS_MANAGER_ARN": "<PaymentGatewaySecret.Id>",
             "PROJECT_NAME": "acme",
             "GRACE_DAYS": "7",
             "TIME_ZONE": "Asia/Kolkata",
+        },
+        "ReceiptLinks": {
+            "RENEWALS_TABLE": "<Renewals>",
+            "S3_BUCKET": "<Receipts>",
+            "RECEIPT_LINK_KEY_ARN": "<ReceiptLinkKey.Id>",
         },
         "CustomerPage": {
             "DYNAMODB_TABLE": "<Subscriptions>",
@@ -784,8 +789,7 @@ ROUTES = {
     ("/gateway-events", "post"): ("GatewayEvents", "NONE"),
 } | {
     (str(path).replace("{token}", "{token+}"), str(method)): (
-        "SubscriptionsApi",
-        "NONE" if operation.get("security") == [] else "AWS_IAM",
+        ("ReceiptLinks", "NONE") if operation.get("security") == [] else ("SubscriptionsApi", "AWS_IAM")
     )
     for path, methods in api_document()["paths"].items()
     for method, operation in methods.items()
@@ -1150,22 +1154,20 @@ def test_no_secret_of_events_is_known_before_a_person_sets_one() -> None:
     assert json.loads(properties("GatewayEventsSecret")["SecretString"]) == {"signing": ""}
 
 
-def test_executions_are_reserved_for_events_on_demand() -> None:
-    """By default nothing is reserved for the gateway's events: a new account may have only ten executions, and cannot
+RESERVED = sorted(open_functions() | {"EventPublisher"})
+"""The functions that strangers reach, and the function that a storm of writes drives."""
+
+
+@pytest.mark.parametrize("function", RESERVED)
+def test_executions_are_reserved_on_demand(function: str) -> None:
+    """By default nothing is reserved and nothing is bounded: a new account may have only ten executions, and cannot
     reserve any."""
-    assert not holds(template()["Conditions"]["ReservesForGatewayEvents"])
-    assert properties("GatewayEvents")["ReservedConcurrentExecutions"] == "<AWS::NoValue>"
+    assert template()["Parameters"][f"{function}Concurrency"]["Default"] == 0
+    assert not holds(template()["Conditions"][f"ReservesFor{function}"])
+    assert properties(function)["ReservedConcurrentExecutions"] == "<AWS::NoValue>"
 
 
-def test_executions_are_reserved_for_the_publisher_on_demand() -> None:
-    """By default nothing is reserved for the publisher of events, and nothing is bounded: a new account cannot reserve
-    any executions."""
-    assert template()["Parameters"]["EventPublisherConcurrency"]["Default"] == 0
-    assert not holds(template()["Conditions"]["ReservesForEventPublisher"])
-    assert properties("EventPublisher")["ReservedConcurrentExecutions"] == "<AWS::NoValue>"
-
-
-@pytest.mark.parametrize("function", ["CustomerPage", "GatewayEvents", "EventPublisher"])
+@pytest.mark.parametrize("function", RESERVED)
 def test_a_flood_of_a_function_with_a_reservation_leaves_payments_their_executions(
     function: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1377,6 +1379,7 @@ def test_functions_have_the_layers_they_need_and_no_more() -> None:
         "SendEmail": ["AwsLayer", "LanguageLayer"],
         "WebhookHandler": ["AwsLayer", "WebhookLayer"],
         "SubscriptionsApi": ["AwsLayer", "ApiLayer", "PaymentLayer"],
+        "ReceiptLinks": ["AwsLayer"],
         "CustomerPage": ["AwsLayer", "PageLayer", "LanguageLayer"],
         "AddressWorker": ["AwsLayer"],
         "RenewalSweep": ["AwsLayer"],

@@ -467,7 +467,7 @@ TRIED_AGAIN = {
 }
 """Functions whose throttled calls are repeated by Lambda, the gateway or a queue; an alarm holds no more than ten
 metrics."""
-SEEN_ELSEWHERE = {"CustomerPage"}
+SEEN_ELSEWHERE = {"CustomerPage", "ReceiptLinks"}
 """Functions whose throttled calls raise an alarm of their API: API Gateway answers such a call with a 5xx."""
 
 MATH: dict[str, tuple[str, dict[str, tuple[str, dict[str, str], str]], tuple[int, int], tuple[str, int], str]] = {

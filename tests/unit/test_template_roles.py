@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.strangers import open_functions
 from tests.template import MAIL, WORKFLOW, of_type, properties
 
 TRACES = {"xray:PutTraceSegments": {"*"}, "xray:PutTelemetryRecords": {"*"}}
@@ -76,10 +77,16 @@ GRANTS: dict[str, dict[str, set[str]]] = {
         "dynamodb:PutItem": {"<Subscriptions.Arn>", "<Renewals.Arn>", "<Changes.Arn>"},
         "dynamodb:GetItem": {"<Renewals.Arn>", "<Changes.Arn>"},
         "secretsmanager:GetSecretValue": {"<ReceiptLinkKey.Id>", "<PaymentGatewaySecret.Id>"},
-        "s3:ListBucket": {"<Receipts.Arn>"},
-        "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
         "states:StartExecution": {WORKFLOW},
         **_own_log("SubscriptionsApi"),
+        **TRACES,
+    },
+    "ReceiptLinksRole": {
+        "dynamodb:GetItem": {"<Renewals.Arn>"},
+        "secretsmanager:GetSecretValue": {"<ReceiptLinkKey.Id>"},
+        "s3:ListBucket": {"<Receipts.Arn>"},
+        "s3:GetObject": {"<Receipts.Arn>/receipts/*"},
+        **_own_log("ReceiptLinks"),
         **TRACES,
     },
     "CustomerPageRole": {
@@ -305,6 +312,20 @@ def test_who_looks_an_address_up_cannot_charge_or_mail() -> None:
     worker = {f"{action} {resource}" for action, resource in _grants("AddressWorkerRole")}
     for forbidden in ("Secret", "Key", "states:", "ses:", "lambda:", "DeleteItem", "s3:", "RenewalQueue", "Renewals"):
         assert not any(forbidden in each for each in worker), forbidden
+
+
+def test_no_function_that_strangers_reach_can_read_the_key_of_the_gateway() -> None:
+    """Behind each path that needs no signature of AWS is a function whose role reads neither the secret with the
+    gateway's key, nor all secrets, and changes no secret and no role."""
+    strangers = open_functions()
+    assert {"WebhookHandler", "GatewayEvents", "ReceiptLinks", "CustomerPage"} <= strangers
+    for name in strangers:
+        role = str(properties(name)["Role"]).removeprefix("<").removesuffix(".Arn>")
+        for action, resource in _grants(role):
+            assert "PaymentGatewaySecret" not in resource, (name, action)
+            assert resource != "*" or action in TRACES, (name, action)
+            assert not action.startswith(("iam:", "sts:")), (name, action)
+            assert not action.startswith("secretsmanager:") or action == "secretsmanager:GetSecretValue", (name, action)
 
 
 def test_the_customer_page_cannot_charge_or_mail() -> None:

@@ -82,7 +82,7 @@ def named(key: str, given: str) -> Named | None:
     subscription_id, _, refund = rest.partition("/")
     made = token(key, subscription_id, renewal_date, refund)
     of = Named(subscription_id, renewal_date, refund)
-    return of if hmac.compare_digest(made.encode(), given.encode()) else None
+    return of if hmac.compare_digest(made.encode(), given.encode("utf-8", "surrogatepass")) else None
 
 
 def _encoded(data: bytes) -> str:
