@@ -124,7 +124,7 @@ def _seen(row: dict[str, Any]) -> Iterator[tuple[str, str, Seen]]:
     past_due = _overview(row, State.PAST_DUE)
     again = replace(past_due, refused=None, settling=_renewal(), open_payment=OpenPayment.SETTLING, gives_up_on=None)
     yield "past_due_settling", "The overview: past due, while a further payment has no result yet", again
-    yield "past_due_new_card", "The overview: past due, with a new card", replace(past_due, has_new_card=True)
+    yield "past_due_new_card", "The overview: past due, with a new card", replace(past_due, tries_new_card=True)
     unpaid = replace(past_due, ends_as=SubscriptionStatus.UNPAID)
     yield "past_due_unpaid", "The overview: past due, with DunningEndsAs=unpaid", unpaid
     cards = {
@@ -151,7 +151,7 @@ def _overview(row: dict[str, Any], state: State) -> Seen:
         charge=_charge(date(2026, 1, 31)),
         settling=None,
         refused=None,
-        has_new_card=False,
+        tries_new_card=False,
         open_payment=OpenPayment.NONE,
         gives_up_on=None,
         ends_as=SubscriptionStatus.CANCELED,

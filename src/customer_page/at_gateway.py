@@ -11,10 +11,21 @@ from dataclasses import replace
 from datetime import timedelta
 from http import HTTPStatus
 
-from customer_page import hosted, pages
+from customer_page import hosted, looking, pages
 from customer_page.answers import OVERVIEW, PageAnswer, see_other
 from customer_page.request import Request
-from customer_page.visits import LOOKS, Visit, full_visit, is_of_session, keys, register, row_of, session_of, visit_of
+from customer_page.visits import (
+    LOOKS,
+    Visit,
+    dunning,
+    full_visit,
+    is_of_session,
+    keys,
+    register,
+    row_of,
+    session_of,
+    visit_of,
+)
 from renewals.domain.customer_request import RENEWS, CustomerOutcome, Refusal, is_session
 from renewals.domain.errors import Collision, repeat_while_outdated
 from renewals.domain.request import Asks
@@ -120,7 +131,8 @@ def back_with_card(request: Request, token: str) -> PageAnswer:
     notice = _CARD_NOTICES.get(outcome, pages.NOT_NOW)
     if notice is pages.CARD_SAVED:
         row = row_of(visit.grant.subscription_id) or visit.row
-        if hand_over_work(register(), row, visit.moment.today):
+        today = visit.moment.today
+        if hand_over_work(register(), row, today) and looking.tries_new_card(register(), row, today, dunning()):
             notice = pages.CARD_SAVED_RETRIED
     return visit.pages.notice(notice, back)
 

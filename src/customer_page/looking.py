@@ -17,7 +17,7 @@ from itertools import islice
 from renewals.domain import disputes, pauses, refunds, reminders, subscription, transitions
 from renewals.domain.changes import CUSTOMER, ChangeKind, may_lack, may_tell
 from renewals.domain.declines import is_hard
-from renewals.domain.dunning import Dunning
+from renewals.domain.dunning import Dunning, is_exhausted
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item, text
 from renewals.domain.payment import GatewayCard
@@ -91,7 +91,7 @@ class Seen:
         charge: the next charge; None if no charge follows, or if the row has a fault.
         settling: the period whose payment has no result yet.
         refused: the period whose payment was refused and will be given up.
-        has_new_card: whether the payment method was updated since the refusal: the new card is then tried at once.
+        tries_new_card: whether the payment method was updated since the refusal, and the new card is tried at once.
         open_payment: what is open of the latest payment.
         gives_up_on: the day on which the refused payment is given up.
         ends_as: what the subscription becomes on that day.
@@ -108,7 +108,7 @@ class Seen:
     charge: NextCharge | None
     settling: Renewal | None
     refused: Renewal | None
-    has_new_card: bool
+    tries_new_card: bool
     open_payment: OpenPayment
     gives_up_on: date | None
     ends_as: SubscriptionStatus
@@ -130,7 +130,7 @@ class Seen:
     @property
     def being_charged(self) -> Renewal | None:
         """The period whose payment is being made: the payment has no result yet, or the new card is tried at once."""
-        return self.settling or (self.refused if self.has_new_card else None)
+        return self.settling or (self.refused if self.tries_new_card else None)
 
     @property
     def can_change_card(self) -> bool:
@@ -165,7 +165,7 @@ def look(register: Register, row: Row, today: date, dunning: Dunning) -> Seen:
         charge=_next_charge(register, row, today, read) if checked else None,
         settling=settling,
         refused=refused,
-        has_new_card=has_new_card,
+        tries_new_card=has_new_card and refused is not None and _is_tried(refused, today, dunning),
         open_payment=_open_payment(history),
         gives_up_on=_gives_up_on(refused, dunning),
         ends_as=dunning.ends_as,
@@ -206,6 +206,21 @@ def _receipts_of(item: Item) -> Iterator[ListedReceipt]:
     if renewal.receipt_key is not None and renewal.paid_at is not None:
         number, on = str(renewal.receipt_number), renewal.paid_at.date()
         yield ListedReceipt(item, "", number, on, renewal.amount, renewal.currency)
+
+
+def tries_new_card(register: Register, row: Row, today: date, dunning: Dunning) -> bool:
+    """Whether a card that the customer has just saved is tried at once, if a payment is due or past due."""
+    try:
+        unsettled = history_of(register, row).unsettled
+    except BadRow:
+        return False
+    return unsettled is None or unsettled.status is Status.CLAIMED or _is_tried(unsettled, today, dunning)
+
+
+def _is_tried(refused: Renewal, today: date, dunning: Dunning) -> bool:
+    """Whether a new card is tried today. After many refusals, the new card waits for the next dunning date."""
+    is_date = refused.next_attempt is None or refused.next_attempt <= today
+    return dunning.tries_new_card(refused, today) or (is_date and not is_exhausted(refused, today))
 
 
 def open_payment(register: Register, row: Row) -> OpenPayment:
@@ -349,7 +364,7 @@ def _state(row: Row, today: date, refused: Renewal | None, *, has_new_card: bool
         return State.UNKNOWN
     if refused is None:
         return State.ENDS_LATER if standing is Standing.ENDING and can_cancel else State(standing)
-    if has_new_card:  # the new card is tried, and nothing of the old refusal counts
+    if has_new_card:  # the new card will be tried, and nothing of the old refusal counts
         return State.PAST_DUE
     if refused.status is Status.ACTION_REQUIRED:
         return State.PAST_DUE if refused.closed_at is not None else State.ACTION_REQUIRED

@@ -275,7 +275,7 @@ class Pages:
         if seen.settling is not None:
             days = self.words.days(seen.settling.renewal_date, seen.settling.period_end)
             said.append(self.words.say("page.settling", days=days))
-        elif seen.has_new_card:
+        elif seen.tries_new_card:
             said.append(self.words.say("page.charging_new_card"))
         if seen.gives_up_on is not None:
             said.append(self.words.say(_GIVES_UP[seen.ends_as], day=self.words.day(seen.gives_up_on)))

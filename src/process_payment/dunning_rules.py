@@ -20,6 +20,7 @@ from process_payment.decisions import (
     RecordPaid,
 )
 from process_payment.snapshot import Snapshot
+from renewals.domain.dunning import is_exhausted
 from renewals.domain.mail_faults import address_of, is_in_vain
 from renewals.domain.outcomes import PaymentOutcome
 from renewals.domain.payment import PaymentState
@@ -29,8 +30,9 @@ from renewals.ledger import dunning_steps
 
 
 def _nothing_new(seen: Snapshot) -> Decision | None:
-    """A declined card is not retried before the dunning date, unless the customer has updated the payment method. The
-    gateway is not asked either, unless an event of the gateway says that the payment has changed."""
+    """A declined card is not retried before the dunning date, unless the customer has updated the payment method and
+    the period has had few attempts. The gateway is not asked either, unless an event of the gateway says that the
+    payment has changed."""
     declined = _of(seen).status is Status.DECLINED and seen.asked.gateway_event is None
     return _stays_refused(seen) if declined and not _is_tried_again(seen) else None
 
@@ -83,7 +85,7 @@ def _held(seen: Snapshot) -> Decision | None:
     react. Otherwise the period is looked at again tomorrow.
     """
     renewal, around = _of(seen), seen.around
-    if seen.has_new_card or not dunning_decisions.waits(renewal, around.dunning):
+    if _has_card_to_try(seen) or not dunning_decisions.waits(renewal, around.dunning):
         return None
     behind = len(around.dunning.days) - 1
     if dunning_decisions.is_told_in_vain(renewal, seen.subscription):
@@ -95,7 +97,7 @@ def _held(seen: Snapshot) -> Decision | None:
 
 def _over(seen: Snapshot) -> Decision | None:
     """After its last dunning date, the period is given up."""
-    if seen.has_new_card or not _is_behind_all(seen):
+    if _has_card_to_try(seen) or not _is_behind_all(seen):
         return None
     ends_as = seen.around.dunning.ends_as
     return GiveUp(_of(seen), seen.subscription.row, Reason.DUNNING_OVER, ends_as)
@@ -111,10 +113,11 @@ def _canceled_at_the_gateway(seen: Snapshot) -> Decision | None:
 
 
 def _pointless(seen: Snapshot) -> Decision | None:
-    """If a retry with the present card cannot help, the dunning date passes without a retry. Before the last dunning
-    date, the customer gets the final notice."""
+    """If a retry with the present card cannot help, or the period has had the most attempts, the dunning date passes
+    without a retry. Before the last dunning date, the customer gets the final notice."""
     renewal, around = _of(seen), seen.around
-    if seen.has_new_card or not dunning_decisions.is_pointless(renewal, seen.payment(renewal)):
+    pointless = not seen.has_new_card and dunning_decisions.is_pointless(renewal, seen.payment(renewal))
+    if not pointless and not is_exhausted(renewal, around.today):
         return None
     behind = _behind(seen)
     next_date = around.dunning.next_date(renewal.first_tried_on, behind, around.today)
@@ -149,8 +152,15 @@ def _of(seen: Snapshot) -> Renewal:
     return seen.refused
 
 
+def _has_card_to_try(seen: Snapshot) -> bool:
+    """Whether the payment method was updated since the last attempt, and may be tried today."""
+    return seen.has_new_card and not is_exhausted(_of(seen), seen.around.today)
+
+
 def _is_tried_again(seen: Snapshot) -> bool:
-    return seen.has_new_card or dunning_decisions.is_dunning_date(_of(seen), seen.around.dunning, seen.around.today)
+    renewal, dunning, today = _of(seen), seen.around.dunning, seen.around.today
+    at_once = seen.has_new_card and dunning.tries_new_card(renewal, today)
+    return at_once or dunning_decisions.is_dunning_date(renewal, dunning, today)
 
 
 def _is_behind_all(seen: Snapshot) -> bool:

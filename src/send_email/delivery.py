@@ -131,6 +131,7 @@ class Delivery:
             retry_on=renewal.next_attempt if tried_again else None,
             ends_on=self.dunning.ends_on(renewal.first_tried_on, renewal.dunned, renewal.next_attempt),
             ends_as=self.dunning.ends_as,
+            tries_new_card=self.dunning.tries_new_card(renewal, self.post.now.date()),
         )
 
     def _page(self, kind: MailKind, row: Item | None) -> str:

@@ -50,11 +50,13 @@ class Prospects:
     ends_on: the day on which the payment is given up. The customer must act before the day, since giving up happens
     early in the morning.
     ends_as: the status of the subscription afterwards, canceled or unpaid.
+    tries_new_card: whether a new card is tried at once; otherwise a new card is tried on the next dunning date.
     """
 
     retry_on: date | None
     ends_on: date
     ends_as: SubscriptionStatus
+    tries_new_card: bool = True
 
 
 def compose(
@@ -264,15 +266,21 @@ class _About:
                 return [self.said("mails.confirm_open")]
             return [self.said("mails.not_again"), self.said("mails.update_open")]
         last, otherwise = self.words.day(prospects.ends_on), self.said(f"mails.otherwise_{prospects.ends_as}")
+        ends = self.said(f"mails.ends_{prospects.ends_as}", day=last)
         if confirms:
-            return [self.said("mails.confirm_before", day=last), otherwise, self.said("mails.instead")]
+            return [self.said("mails.confirm_before", day=last), otherwise, *self._instead(prospects)]
         if prospects.retry_on is None:
+            if not prospects.tries_new_card:
+                return [self.said("mails.not_again"), self.said("mails.update_open"), ends]
             return [self.said("mails.not_again"), self.said("mails.update_before", day=last), otherwise]
-        retry, instead = self.words.day(prospects.retry_on), self.said("mails.instead")
+        retry, instead = self.words.day(prospects.retry_on), self._instead(prospects)
         if prospects.retry_on < prospects.ends_on:
-            ends = self.said(f"mails.ends_{prospects.ends_as}", day=last)
-            return [self.said("mails.again", day=retry), instead, ends]
-        return [self.said(f"mails.last_{prospects.ends_as}", day=retry), instead]
+            return [self.said("mails.again", day=retry), *instead, ends]
+        return [self.said(f"mails.last_{prospects.ends_as}", day=retry), *instead]
+
+    def _instead(self, prospects: Prospects) -> list[str]:
+        """Say that a new card is tried at once; nothing if the new card waits for the next dunning date."""
+        return [self.said("mails.instead")] if prospects.tries_new_card else []
 
     def action(
         self, kind: MailKind, prospects: Prospects | None, attachment: Attachment | None, page: str

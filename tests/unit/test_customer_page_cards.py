@@ -47,6 +47,28 @@ def test_a_new_card_is_taken_and_what_is_past_due_is_tried_at_once(visitor: Visi
     assert len(visitor.queued) == 1
 
 
+def test_a_new_card_that_is_not_tried_at_once_is_not_said_to_be_tried(visitor: Visitor, shop: World) -> None:
+    """The past due payment has had so many attempts that a new card waits for the next dunning date: neither the notice
+    nor the overview says that the new card is being charged. The overview names the day."""
+    shop.edit(renewal_date="2026-01-31", payment_method="pm_declined")
+    for n in range(11):
+        shop.edit(payment_method=f"pm_declined_{n}")
+        shop.run(f"card-{n}", NOON + n * LATER)
+    visitor.now = NOON + 12 * LATER
+    visitor.sign_in()
+    address = shop.gateway.give_card(_opened(visitor), "pm_new", visitor.now)
+    page = _back(visitor, address)
+    assert "We charge this card from now on." in page.text
+    assert "trying to collect" not in page.text
+    overview = visitor.get("overview").text
+    assert "being charged" not in overview
+    assert "on 1 February 2026: we then try again to collect the payment" in overview
+    shop.run("waits", visitor.now, period="2026-01-31")
+    assert shop.gateway.charges == []
+    shop.run("date", NOON + DAY, period="2026-01-31")
+    assert (len(shop.gateway.charges), shop.row()["status"]) == (1, "active")
+
+
 def test_a_page_loaded_again_still_tells_of_the_past_due_payment(visitor: Visitor, shop: World) -> None:
     """The gateway's event, or the first load of the page, has taken the card before: while the payment is past due, the
     page says that the payment is tried, and not only that the card is saved."""

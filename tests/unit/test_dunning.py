@@ -1,6 +1,7 @@
 """Dunning: when a declined renewal is tried again, what the customer is told, and how dunning ends."""
 
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -133,6 +134,91 @@ def test_a_new_card_is_tried_at_once_and_costs_no_date_of_the_schedule(shop: Wor
         shop.run(f"card-{n}", NOON + (n + 2) * LATER)
     assert len(shop.gateway.attempts) == 4
     assert _attempts_on(shop, range(1, 10)) == [1, 3, 5, 7]
+
+
+@pytest.mark.parametrize("address", ["ann@customer.example", "nowhere"])
+@pytest.mark.parametrize("days", ["1,3,5,7", "1,2,3,5,8,13,21,30"])
+@pytest.mark.parametrize("refused", ["soft", "hard", "asked to confirm"])
+def test_a_period_is_tried_at_most_fifteen_times_in_thirty_days(
+    shop: World, refused: str, days: str, address: str
+) -> None:
+    """A customer saves five new cards a day, and each card is refused: in 30 days the period is tried fifteen times at
+    most, and dunning ends as usual. The cards of the first evening are tried at once. If the customer's address is at
+    fault, so that dunning does not end, the bound holds too."""
+    shop.dunning = Dunning.of(days, "canceled")
+    card = "pm_3ds" if refused == "asked to confirm" else "pm_declined"
+    if refused == "hard":
+        _hard(shop, "stolen_card")
+    shop.subscribe(payment_method=card, customer_email=address)
+    tried_on: list[int] = []
+    for day in range(36):
+        for n in range(6 if shop.row()["status"] == "past_due" or day == 0 else 1):
+            before = len(shop.gateway.attempts)
+            if n and shop.row()["status"] == "past_due":
+                shop.edit(payment_method=f"{card}_{day}_{n}")
+            shop.run(f"day-{day}-{n}", NOON + day * DAY + n * LATER)
+            tried_on += [day] * (len(shop.gateway.attempts) - before)
+        if day == 0:
+            assert len(tried_on) == 6
+    assert max(sum(day <= each < day + 30 for each in tried_on) for day in range(36)) <= 15
+    if address != "nowhere":
+        assert (shop.row()["status"], len(tried_on)) == ("canceled", 15)
+
+
+def _exhausted(shop: World) -> int:
+    """Let fifteen cards be refused until dunning is over, and return the day after."""
+    shop.subscribe(payment_method="pm_declined")
+    for day in range(8):
+        for n in range(11 if day == 0 else 1):
+            shop.edit(payment_method=f"pm_declined_{day}_{n}")
+            shop.run(f"day-{day}-{n}", NOON + day * DAY + n * LATER)
+    assert (len(shop.gateway.attempts), shop.items()[DUE.isoformat()]["status"]) == (15, "given_up")
+    return 8
+
+
+def test_a_period_billed_anew_after_fifteen_attempts_is_tried_once(shop: World) -> None:
+    """Somebody makes the subscription active again after fifteen refused attempts: the period is tried once more, and
+    its dunning dates pass without an attempt. After a month the period would be tried again."""
+    shop.dunning = Dunning.of("1,3,5,7", "unpaid")
+    day = _exhausted(shop)
+    shop.edit(status="active")
+    assert _attempts_on(shop, range(day, day + 9)) == [day]
+    assert shop.row()["status"] == "unpaid"
+
+
+def test_a_period_that_was_left_behind_all_dates_ends_in_spite_of_a_new_card(shop: World) -> None:
+    """The customer has had the final notice, an execution ended between the last refusal and the end of dunning, and
+    the customer has saved a further card since: after fifteen attempts, the further card is not tried, and the period
+    is given up."""
+    shop.subscribe(payment_method="pm_declined")
+    _live(shop, range(1))
+    refused = dict(shop.items()[DUE.isoformat()])
+    [first] = refused["refusals"].values()
+    many = {f"attempt_{n}": first for n in range(1, 16)}
+    warned = {"mails": {"final_notice_1": refused["mails"]["payment_failed_1"]}}
+    shop.dynamodb.put("renewals", refused | warned | {"refusals": many, "dunned": Decimal(4)})
+    shop.edit(payment_method="pm_ok")
+    _live(shop, range(7, 8))
+    assert (shop.gateway.charges, shop.row()["status"]) == ([], "canceled")
+
+
+def test_a_new_card_that_waits_for_the_dunning_date_pays_then(shop: World) -> None:
+    """The period has had so many attempts that a further new card waits: the new card is tried on the next dunning date
+    and pays. The last mail before does not say that a new card is tried at once."""
+    shop.subscribe(payment_method="pm_declined")
+    _live(shop, range(1))
+    for n in range(12):
+        shop.edit(payment_method=f"pm_declined_{n}")
+        shop.run(f"card-{n}", NOON + (n + 2) * LATER)
+    assert len(shop.gateway.attempts) == 11
+    shop.edit(payment_method="pm_ok")
+    shop.run("waits", NOON + 20 * LATER)
+    assert shop.gateway.charges == []
+    said = shop.mails()[-1].get_body(("plain",))
+    assert said is not None
+    assert "at once" not in said.get_content()
+    assert _attempts_on(shop, range(1, 3)) == [1]
+    assert (len(shop.gateway.charges), shop.row()["status"]) == (1, "active")
 
 
 @pytest.mark.parametrize("refused", ["soft", "hard", "asked to confirm"])

@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 _ROW = re.compile(r"^\| (?!rule |---)(.*?) \| (.*?) \| (.*?) \| (.*?) ?\|$", re.MULTILINE)
 RULES = [match.groups() for match in _ROW.finditer((ROOT / "docs/notices.md").read_text())]
 SELLERS_RULES = (
-    "Mastercard", "Visa", "California ARL", "California AB 2863", "New York 527-a", "Massachusetts 940 CMR 38",
+    "Mastercard", "Visa", "Visa, retries", "Mastercard, retries", 'Visa, a refusal that says "never approve"',
+    "California ARL", "California AB 2863", "New York 527-a", "Massachusetts 940 CMR 38",
     "UK DMCC s. 258", "Germany § 312k BGB", "EU 2023/2673", "India RBI",
 )  # fmt: skip
 

@@ -6,11 +6,17 @@ The payment is then confirmed again unless a retry is pointless: after a hard de
 payment under 3-D Secure waits for the customer.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 from renewals.domain.errors import BadSetting
 from renewals.domain.subscription import SubscriptionStatus
+
+if TYPE_CHECKING:
+    from renewals.domain.renewal import Renewal
 
 _MOST_DAYS = 30  # less than the 40 days after a renewal date in which the hourly sweep looks at the subscription
 _MOST_DATES = 8
@@ -18,6 +24,14 @@ _MOST_DATES = 8
 new card, before Stripe cancels the payment: Stripe does so after an undocumented number of confirmations
 (https://docs.stripe.com/payments/paymentintents/lifecycle; others measured ten declines). Stripe itself advises eight
 retries, too (https://docs.stripe.com/billing/revenue-recovery/smart-retries)."""
+
+MOST_ATTEMPTS = 15
+"""The most attempts at the payment of one period within 30 days, whichever cards are tried. Visa lets a
+refused payment be tried again at most 15 times in 30 days with the same card
+(https://support.cardpointe.com/compliance/visa-decline-rules; later editions of the rule say 20), and Mastercard 35
+times (https://developers.tabapay.com/docs/excessive-retry-rules). A card that a customer saves again has a new id at
+the gateway: attempts are therefore counted for the period, and not for the card."""
+_COUNTED = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +47,7 @@ class Dunning:
     ends_as: SubscriptionStatus
 
     @classmethod
-    def of(cls, days: str, ends_as: str) -> "Dunning":
+    def of(cls, days: str, ends_as: str) -> Dunning:
         """Read the schedule from settings such as "1,3,5,7" and "canceled". Raises BadSetting."""
         try:
             counted = tuple(int(day) for day in days.split(","))
@@ -65,6 +79,11 @@ class Dunning:
         """Whether at most the last dunning date is left."""
         return behind >= len(self.days) - 1
 
+    def tries_new_card(self, renewal: Renewal, today: date) -> bool:
+        """Whether a new card is tried at once. Otherwise the new card is tried on the next dunning date: for each
+        dunning date that is left, one attempt is kept back."""
+        return _attempts(renewal, today) + max(len(self.days) - renewal.dunned, 0) < MOST_ATTEMPTS
+
     @property
     def last_step(self) -> timedelta:
         """The time between the last two dunning dates. The final notice is mailed this long before dunning ends."""
@@ -75,3 +94,14 @@ class Dunning:
         passed. next_date: the first dunning date still ahead."""
         left = max(len(self.days) - behind - 1, 0)
         return max(day_zero + timedelta(days=self.days[-1]), next_date + timedelta(days=left))
+
+
+def is_exhausted(renewal: Renewal, today: date) -> bool:
+    """Whether the period has had the most attempts, so that no card is tried any more."""
+    return _attempts(renewal, today) >= MOST_ATTEMPTS
+
+
+def _attempts(renewal: Renewal, today: date) -> int:
+    """Return the number of the period's refused attempts of the last 30 days."""
+    since = (today - _COUNTED).isoformat()
+    return sum(refusal["at"] >= since for refusal in renewal.refusals.values())
