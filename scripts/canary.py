@@ -18,6 +18,7 @@ Decisions: D124, D125 (DECISIONS.md).
 
 import argparse
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,22 @@ def canary(template: dict[str, Any], shifts: str, made_at: datetime, *, alarmed:
         layer["Properties"]["PublishLambdaVersion"] = True
     called = {f"{name}Arn": {"Ref": f"{name}.Alias"} for name in TASKS}
     resources["RenewalWorkflow"]["Properties"]["DefinitionSubstitutions"] = called
-    [policy] = resources["StepFunctionsRole"]["Properties"]["Policies"]
-    for statement in policy["PolicyDocument"]["Statement"]:
-        if statement["Action"] == "lambda:InvokeFunction":
-            # The permission covers the functions as well: a running execution calls the functions it started with.
-            statement["Resource"] += called.values()
+    page = resources["CustomerPage"]["Properties"]["Environment"]["Variables"]
+    page["PROCESS_PAYMENT_FUNCTION"] = called["ProcessPaymentArn"]
+    # The permissions cover the functions as well: a running execution calls the functions it started with, and so does
+    # the customer page until the page has its new variables.
+    _permit(resources["StepFunctionsRole"], called.values())
+    _permit(resources["CustomerPageRole"], [called["ProcessPaymentArn"]])
     return template
+
+
+def _permit(role: dict[str, Any], aliases: Iterable[object]) -> None:
+    """Let a role that may call functions call these aliases, too."""
+    [policy] = role["Properties"]["Policies"]
+    for statement in policy["PolicyDocument"]["Statement"]:
+        if statement.get("Action") == "lambda:InvokeFunction":
+            known = statement["Resource"]
+            statement["Resource"] = [*(known if isinstance(known, list) else [known]), *aliases]
 
 
 if __name__ == "__main__":

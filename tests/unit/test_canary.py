@@ -76,7 +76,7 @@ def test_the_command_lets_alarms_shift_back_unless_it_is_told_not_to(
     words: list[str], alarmed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`scripts/canary.py` writes a template with alarms, and `scripts/canary.py --no-alarms` a template without."""
-    names = (*SHIFTED, "RenewalWorkflow", "StepFunctionsRole")
+    names = (*SHIFTED, "RenewalWorkflow", "StepFunctionsRole", "CustomerPage", "CustomerPageRole")
     built = {"Resources": {name: each for name, each in written()["Resources"].items() if name in names}}
     folder = tmp_path / ".aws-sam/build"
     folder.mkdir(parents=True)
@@ -88,11 +88,22 @@ def test_the_command_lets_alarms_shift_back_unless_it_is_told_not_to(
     assert {"Alarms" in made[name]["Properties"]["DeploymentPreference"] for name in SHIFTED} == {alarmed}
 
 
+def test_the_customer_page_has_payments_confirmed_by_the_alias() -> None:
+    """The customer page calls ProcessPayment by the alias, and may: a payment that a customer confirms during a canary
+    meets the new code as often as every other payment. The role may still call the function itself, as the page before
+    the first canary does."""
+    variables = _named("CustomerPage")["Environment"]["Variables"]
+    assert variables["PROCESS_PAYMENT_FUNCTION"] == "<ProcessPaymentAliaslive>"
+    [policy] = _named("CustomerPageRole")["Policies"]
+    allowed = [each for each in policy["PolicyDocument"]["Statement"] if each.get("Action") == "lambda:InvokeFunction"]
+    assert [each["Resource"] for each in allowed] == [["<ProcessPayment.Arn>", "<ProcessPaymentAliaslive>"]]
+
+
 def test_the_workflow_and_the_api_call_the_aliases() -> None:
     """Definition, role, API and permissions name the alias: a caller of the function itself would get the new code at
     once. The role may still call functions, for executions that began before the alias existed. The gateway's events
-    reach a function without an alias, which only puts hints into a queue; so do the customer page and the links to
-    receipts, which no renewal needs."""
+    reach a function without an alias, which only puts hints into a queue. The customer page and the links to receipts
+    have no alias, because no renewal needs them."""
     called = {f"{name}Arn": f"<{name}Aliaslive>" for name in TASKS}
     assert _named("RenewalWorkflow")["DefinitionSubstitutions"] == called
     [policy] = _named("StepFunctionsRole")["Policies"]
@@ -112,7 +123,15 @@ def test_all_else_is_as_it_is_deployed_at_once() -> None:
     an ordinary deployment has no alias."""
     named_by_content = ("AWS::ApiGateway::Deployment", "AWS::Lambda::LayerVersion")
     assert {resources()[name]["Type"] for name in set(resources()) - set(shifted())} <= set(named_by_content)
-    aware = {"RenewalWorkflow", "StepFunctionsRole", "SubscriptionApi", "SubscriptionApiprodStage", *SHIFTED}
+    aware = {
+        "RenewalWorkflow",
+        "StepFunctionsRole",
+        "CustomerPage",
+        "CustomerPageRole",
+        "SubscriptionApi",
+        "SubscriptionApiprodStage",
+        *SHIFTED,
+    }
     for name, each in resources().items():
         if name in shifted() and name not in aware and each["Type"] != "AWS::Lambda::Permission":
             ours = json.dumps([resolve(shifted()[name]["Properties"]), each["Properties"]], sort_keys=True)
