@@ -120,8 +120,9 @@ def deployment() -> Iterator[Deployment]:
 def test_no_public_path_is_forgotten() -> None:
     """Each path that the template opens without a signature of AWS gets the requests of the tests below, and those of
     the tests on the local stack."""
-    assert public_ways() == ASKED_WAYS
-    assert {path for _, path in public_ways()} == HANDLERS.keys()
+    ways = public_ways()
+    assert ways == ASKED_WAYS
+    assert {path for _, path in ways} == HANDLERS.keys()
 
 
 def ask(case: Any, odd: Oddity, deployment: Deployment) -> None:
