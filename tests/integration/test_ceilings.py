@@ -24,6 +24,7 @@ INSTRUCTIONS = {
     "send_email": 1000,
     "mail_feedback": 920,
     "renewal_audit": 1350,
+    "receipt_links": 850,
     "subscriptions_api": 1600,
 }
 ANY_OTHER = 950
