@@ -62,7 +62,7 @@ def requests_of_each_path(many: int) -> settings:
 
 
 @api.parametrize()
-@requests_of_each_path(50)
+@requests_of_each_path(25)
 def test_no_answer_beside_the_document(case: Any, shop: Shop, subscriptions: Any) -> None:
     """No request causes a server error, and every answer has a documented status, type and shape."""
     ask(case, shop, subscriptions)

@@ -1,24 +1,29 @@
-"""The sample events, run against the deployed functions as docs/local.md says, by SAM's own command."""
+"""The sample events, run against the deployed functions as docs/local.md says; in `make proof` all by SAM's own
+command."""
 
 import json
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from local.sample import AMOUNT, CUSTOMER_ID, SUBSCRIPTION_ID, add_sample
-from local.stack import ROOT
+from local.stack import ROOT, STACK_NAME
 from tests.integration.shop import Shop
 
 SAM = ROOT / ".venv/bin/sam"
 
 
+type Invoke = Callable[[str, str], dict[str, Any]]
+"""Runs a function, named as in the template, with events/NAME.json, and returns the function's reply."""
+
+
 @pytest.fixture
-def remote_invoke(shop: Shop, tmp_path: Path) -> Any:
-    """A function that runs `sam remote invoke FUNCTION --event-file events/NAME.json` and returns the function's
-    reply."""
+def by_sam(shop: Shop, tmp_path: Path) -> Invoke:
+    """Runs `sam remote invoke FUNCTION --event-file events/NAME.json`."""
     # SAM asks the package index for a newer SAM once a week; a fresh date of the last check prevents the question.
     (tmp_path / "metadata.json").write_text(json.dumps({"lastVersionCheck": time.time()}))
     environment = {
@@ -31,16 +36,8 @@ def remote_invoke(shop: Shop, tmp_path: Path) -> Any:
     }
 
     def invoke(function: str, event: str) -> dict[str, Any]:
-        command = [
-            str(SAM),
-            "remote",
-            "invoke",
-            function,
-            "--config-env",
-            "local",
-            "--event-file",
-            f"events/{event}.json",
-        ]
+        options = ("--config-env", "local", "--event-file", f"events/{event}.json")
+        command = [str(SAM), "remote", "invoke", function, *options]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr.decode()
         reply: dict[str, Any] = json.loads(done.stdout)
@@ -49,7 +46,35 @@ def remote_invoke(shop: Shop, tmp_path: Path) -> Any:
     return invoke
 
 
-def test_the_sample_events_make_one_renewal(shop: Shop, remote_invoke: Any) -> None:
+def by_client(shop: Shop) -> Invoke:
+    """Runs a function as SAM's command does, without SAM, whose start takes longer than the function."""
+
+    def invoke(function: str, event: str) -> dict[str, Any]:
+        found = shop.stack.client("cloudformation").describe_stack_resource(
+            StackName=STACK_NAME, LogicalResourceId=function
+        )
+        answer = shop.functions.invoke(
+            FunctionName=found["StackResourceDetail"]["PhysicalResourceId"],
+            Payload=(ROOT / f"events/{event}.json").read_bytes(),
+        )
+        assert "FunctionError" not in answer
+        reply: dict[str, Any] = json.load(answer["Payload"])
+        return reply
+
+    return invoke
+
+
+@pytest.fixture(params=["by the client", pytest.param("by SAM", marks=pytest.mark.proof)])
+def remote_invoke(request: pytest.FixtureRequest, shop: Shop, by_sam: Invoke) -> Invoke:
+    return by_sam if request.param == "by SAM" else by_client(shop)
+
+
+def test_sams_own_command_runs_a_sample_event(by_sam: Invoke) -> None:
+    """The command in docs/local.md finds the function by its name in the template, and prints the reply."""
+    assert by_sam("WebhookHandler", "webhook_handler")["statusCode"] == 401
+
+
+def test_the_sample_events_make_one_renewal(shop: Shop, remote_invoke: Invoke) -> None:
     """In order: the webhook's old signature is refused, the payment is made, the receipt is stored, and the mail is
     sent."""
     add_sample(shop.stack)
