@@ -26,11 +26,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from renewals.domain.changes import Change, ChangeKind
 from renewals.domain.confirmations import Confirmation
+from renewals.domain.known import known
 from renewals.domain.payment import GatewayCard
 from renewals.domain.preview import NextCharge
 from renewals.domain.renewal import MailKind, Renewal, Status
 from renewals.domain.stored import RefundRecord
-from renewals.domain.subscription import Subscription, SubscriptionStatus, known, parse
+from renewals.domain.subscription import Subscription, SubscriptionStatus, parse
 from scripts.ledger_page import sample, sample_row
 from send_email.confirmation_mail import Ahead, MailSeller, confirmation_mail
 from send_email.message import Attachment, Prospects, compose, remind

@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING
 from renewals.domain import mail_faults
 from renewals.domain.changes import Change, ChangeKind, is_of_dispute
 from renewals.domain.errors import BadRow
+from renewals.domain.known import Known, known
 from renewals.domain.renewal import MailKind, MailState
-from renewals.domain.subscription import Known, Subscription, SubscriptionStatus, known, parse
+from renewals.domain.subscription import Subscription, SubscriptionStatus, parse
 
 if TYPE_CHECKING:
     from renewals.domain.item_values import Item, Value
