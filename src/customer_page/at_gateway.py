@@ -34,6 +34,7 @@ from renewals.ledger.account_links import Account, Power, Purpose
 from renewals.ledger.customer_changes import hand_over_work
 from renewals.ledger.limits import Limit
 from renewals.ledger.register import Register
+from renewals.ledger.steps import Row
 from renewals.runtime import aws, telemetry
 from renewals.runtime.settings import setting
 
@@ -66,7 +67,10 @@ def confirm(request: Request) -> PageAnswer:
         return _led_to(url, visit)
     if outcome in RENEWS:
         hand_over_work(register(), visit.row, visit.moment.today)
-    return visit.pages.notice(_CONFIRM_NOTICES.get(outcome, pages.NOT_NOW), back=OVERVIEW)
+    notice = _CONFIRM_NOTICES.get(outcome, pages.NOT_NOW)
+    if notice is pages.CARD_SAVED_RETRIED and not _tries_new_card(visit.row, visit):
+        notice = pages.CARD_SAVED
+    return visit.pages.notice(notice, back=OVERVIEW)
 
 
 def back_from_bank(request: Request, token: str) -> PageAnswer:
@@ -131,10 +135,13 @@ def back_with_card(request: Request, token: str) -> PageAnswer:
     notice = _CARD_NOTICES.get(outcome, pages.NOT_NOW)
     if notice is pages.CARD_SAVED:
         row = row_of(visit.grant.subscription_id) or visit.row
-        today = visit.moment.today
-        if hand_over_work(register(), row, today) and looking.tries_new_card(register(), row, today, dunning()):
+        if hand_over_work(register(), row, visit.moment.today) and _tries_new_card(row, visit):
             notice = pages.CARD_SAVED_RETRIED
     return visit.pages.notice(notice, back)
+
+
+def _tries_new_card(row: Row, visit: Visit) -> bool:
+    return looking.tries_new_card(register(), row, visit.moment.today, dunning())
 
 
 def _has_session(request: Request, visit: Visit) -> bool:

@@ -200,9 +200,14 @@ class _Look:
 
     def _row(self) -> Row | None:
         """Return the subscription's row, even if somebody has moved the row to a different customer id since the
-        disputed payment: the moved subscription would charge the same person again. Raises BadRow if the subscription
-        has two rows, because nobody can tell which row stays."""
-        return self.seams.register.row(self.period.subscription_id)
+        disputed payment: the moved subscription would charge the same person again. None if the row has both a
+        different customer id and a different customer of the gateway: somebody has given the subscription to another
+        person, who has disputed nothing. Raises BadRow if the subscription has two rows, because nobody can tell which
+        row stays."""
+        row = self.seams.register.row(self.period.subscription_id)
+        if row is None or row["customer_id"] == self.period.customer_id:
+            return row
+        return row if row.get("gateway_customer") == self.period.gateway_customer else None
 
     def _history(self, row: Row | None) -> History:
         """Return the latest periods under the row's customer id and under the customer id of the disputed payment."""

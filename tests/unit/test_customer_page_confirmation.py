@@ -137,6 +137,24 @@ def test_a_payment_that_the_gateway_has_canceled_is_no_longer_asked_for(visitor:
     assert "The open payment of $29.99 is not collected" in visitor.get("cancel").text
 
 
+def test_a_card_that_waits_is_not_said_to_be_tried_by_the_button_of_an_old_page(visitor: Visitor, shop: World) -> None:
+    """The payment has had so many attempts that a new card waits for the next dunning date. The customer saves a new
+    card, and then presses the button in a tab from before: the answer says that the card is saved, and not that the
+    payment is being collected. With few attempts, the answer says so."""
+    shop.edit(renewal_date="2026-01-31", payment_method="pm_3ds")
+    for n in range(12):
+        shop.run(f"card-{n}", NOON + n * LATER)
+        visitor.now = NOON + n * LATER
+        page = visitor.sign_in() if n in (0, 11) else None
+        shop.edit(payment_method=f"pm_3ds_{n}")
+        if page is not None:
+            said = visitor.post("confirm", {"form": page.fields["form"]}).text
+            assert ("trying to collect" in said) is (n == 0)
+            assert "We charge this card from now on" in said
+    shop.run("waits", visitor.now + LATER)
+    assert len(shop.gateway.attempts) == 11
+
+
 def _unchecked(page: Page, reply: dict[str, Any]) -> None:
     page.status, page.headers, page.html = reply["statusCode"], reply["multiValueHeaders"], reply["body"]
 

@@ -353,6 +353,30 @@ def test_a_subscription_that_was_moved_to_another_customer_id_ends(door: Door, s
     assert (door.queue.waiting, door.queue.dead) == (0, [])
 
 
+def test_a_subscription_that_was_given_to_another_person_goes_on(door: Door) -> None:
+    """Somebody has given the row to another person since the payment, with another customer id and another customer of
+    the gateway. The first person disputes the payment: the second person's subscription goes on, and nobody is mailed
+    about an end."""
+    _paid(door)
+    door.world.move_row("cus_new")
+    door.world.edit(gateway_customer="cus_bob", payment_method="pm_bob", customer_email="bob@customer.example")
+    door.world.gateway.contest("pi_1")
+    _deliver(door)
+    assert (_subscription(door), _effects(door)) == (STAYS, {"dp_1": "gone"})
+    assert door.world.confirm("mails", door.now) == "Success"
+    assert "bob@customer.example" not in [mail["To"] for mail in door.world.mails()]
+
+
+def test_a_subscription_with_another_customer_of_the_gateway_alone_ends(door: Door) -> None:
+    """A seller has moved the customer to another customer of the gateway, and the row has kept its customer id: a
+    chargeback of the earlier payment ends the subscription."""
+    _paid(door)
+    door.world.edit(gateway_customer="cus_moved", payment_method="pm_moved")
+    door.world.gateway.contest("pi_1")
+    _deliver(door)
+    assert (_subscription(door), _effects(door)) == (ENDS, {"dp_1": "ending"})
+
+
 def test_a_charge_that_has_begun_under_another_customer_id_is_given_up(door: Door) -> None:
     """The row was moved to a new customer id, and the payment of the next period was refused under the new id: the
     chargeback of the earlier payment ends the subscription and gives the open payment up."""
