@@ -161,7 +161,8 @@ class _Writing:
             told += self._what_follows(charges)
         elif self.confirmation.subscription.status is not None and not self.ahead.is_open:
             told.append(self._said("notices.new_card_not_charged"))
-        can_update = not self._has_ended and self.seller.page
+        # The page takes no payment method of a subscription with an unknown status.
+        can_update = self.confirmation.subscription.status is not None and not self._has_ended and self.seller.page
         return [*told, self._said("notices.new_card_undo" if can_update else "notices.new_card_contact")]
 
     def _ended_by_dispute(self, charges: tuple[NextCharge, ...]) -> list[str]:

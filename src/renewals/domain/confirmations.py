@@ -235,9 +235,10 @@ def _of_terms(
 
 
 def _of_card(latest: Sequence[Change], subscription: Known, row: Item) -> Iterator[Confirmation]:
-    """Yield the confirmation of the latest new payment method, if the row still has that payment method."""
-    change = next((each for each in latest if each.what is ChangeKind.CARD), None)
-    if change is None or kind_of(change) is None:
+    """Yield the confirmation of the latest new payment method, if the row still has that payment method. A request that
+    gave the same payment method again has a record without details, and replaces no earlier record."""
+    change = next((each for each in latest if kind_of(each) is MailKind.NEW_CARD), None)
+    if change is None:
         return
     _, given = change.details["payment_method"]
     if given == row.get("payment_method"):
