@@ -49,7 +49,8 @@ class Links:
 
     def ask(self, typed: str, message_id: str, sent: datetime) -> int:
         """Record a request for each live subscription of the address, as far as the limits permit. Returns the number
-        of requests.
+        of requests. A subscription whose request fails keeps no other subscription's link back: the error is raised
+        after all subscriptions had their turn, so that the message comes back for the failed subscription.
 
         Args:
             typed: The text that somebody typed.
@@ -61,7 +62,17 @@ class Links:
         """
         rows = address_search.rows_of(self._client, self._subscriptions, typed)
         first = sorted(filter(_gets_link, rows), key=_renewal_date)[:MOST]
-        return sum(self._ask_for(row, message_id, sent) for row in first)
+        asked, failed = 0, list[Exception]()
+        for row in first:
+            try:
+                asked += self._ask_for(row, message_id, sent)
+            except TooManyLinks:
+                raise
+            except Exception as error:  # noqa: BLE001  (whatever is wrong with the row, or with the call)
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        return asked
 
     def _ask_for(self, row: Item, message_id: str, sent: datetime) -> bool:
         key = {name: text(row, name) for name in ("subscription_id", "customer_id")}

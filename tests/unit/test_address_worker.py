@@ -145,6 +145,15 @@ def test_every_live_subscription_of_the_address_gets_its_link(worker: Worker, sh
     assert worker.asked() == ["sub_1", "sub_past_due", "sub_paused", "sub_unpaid", "sub_unread"]
 
 
+def test_a_row_with_a_fault_keeps_no_other_link_back(worker: Worker, shop: World) -> None:
+    """Somebody emptied the count of links in a row by hand, so that no link can be counted there: the other
+    subscriptions of the address get their links, once, and the message comes back."""
+    shop.dynamodb.put("subscriptions", shop.row() | {"subscription_id": "sub_0", "links_in_hour": None})
+    for _ in range(2):
+        assert worker.take(worker.record(AddressRequest(ANN).to_json(), "message-1")) == ["message-1"]
+        assert worker.asked() == ["sub_1"]
+
+
 def test_of_very_many_subscriptions_five_get_a_link(worker: Worker, shop: World) -> None:
     """The five with the earliest renewal dates, among them what is past due, get a link each; the others wait, also at
     the next request."""
