@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
     from renewals.domain.confirmations import Confirmation
+    from renewals.domain.known import Terms
     from renewals.domain.preview import NextCharge
-    from renewals.domain.subscription import Subscription
 
 
 _DECLARED = {
@@ -194,7 +194,7 @@ class _Writing:
     def _changed(self, charges: tuple[NextCharge, ...]) -> list[str]:
         """Say what has changed. A new price counts from the first payment that has the new price: a price that a
         reminder named, or that a begun charge has, holds for its payment."""
-        new, old = self.confirmation.subscription.whole, self.confirmation.before
+        new, old = self.confirmation.subscription.terms, self.confirmation.before
         told = [self._said("notices.changed_terms_told", plan=self._plan)]
         if new is None or old is None:
             return [*told, self._way_to_cancel()]
@@ -202,19 +202,23 @@ class _Writing:
             told.append(self._said("notices.plan_changed", new=self._plan, old=line(old.plan)))
         if (old.amount, old.currency) != (new.amount, new.currency):
             told += self._new_price(charges, new, old)
-        if _interval(old) != _interval(new):
+        if (old.interval, old.count) != (new.interval, new.count):
             told.append(self._said("notices.interval_changed"))
-        if new.cancel_at is not None:
+        if self.confirmation.subscription.cancel_at is not None:
             told.append(self._said("notices.ends_on", day=self._last_day))
         return [*told, self._way_to_cancel()]
 
-    def _new_price(self, charges: tuple[NextCharge, ...], new: Subscription, old: Subscription) -> list[str]:
+    def _new_price(self, charges: tuple[NextCharge, ...], new: Terms, old: Terms) -> list[str]:
+        """Say from which payment on the price is the new price. If the payments ahead are not known, the list of both
+        prices in the mail must do."""
+        if not self.ahead.are_known:
+            return []
         prices = {"new": self._price(new), "old": self._price(old)}
         begins = [each for each in charges if (each.amount, each.currency) == (new.amount, new.currency)]
         before = [each for each in charges if each not in begins and (not begins or each.start < begins[0].start)]
         if begins:
             told = [self._said("notices.price_from", day=self.say.day(begins[0].start), **prices)]
-        elif new.cancel_at is None:
+        elif self.confirmation.subscription.cancel_at is None:
             told = [self._said("notices.price_later", **prices)]
         else:
             told = []
@@ -246,8 +250,8 @@ class _Writing:
             return [(self._said("notices.plan"), self._plan), *self._ids()]
         subscription = self.confirmation.subscription
         facts = [(self._said("notices.plan"), self._plan)]
-        if subscription.whole is not None:
-            facts += self._terms(subscription.whole, self.confirmation.before)
+        if subscription.terms is not None:
+            facts += self._terms(subscription.terms, self.confirmation.before)
         if charges:
             facts.append((self._said("notices.next_payment"), self.say.day(charges[0].on)))
         if subscription.cancel_at is not None and not self._is_canceled:
@@ -259,15 +263,14 @@ class _Writing:
             facts.append((self._said("notices.received"), self._received))
         return [*facts, *self._ids()]
 
-    def _terms(self, new: Subscription, old: Subscription | None) -> list[tuple[str, str]]:
+    def _terms(self, new: Terms, old: Terms | None) -> list[tuple[str, str]]:
         """List the price, the earlier price if the price has changed, and the billing period."""
         facts = [(self._said("notices.price"), self._money(new))]
         if old is not None and (old.amount, old.currency) != (new.amount, new.currency):
             facts.append((self._said("notices.old_price"), self._money(old)))
-        schedule = new.schedule
-        if schedule.count == 1:
-            return [*facts, (self._said("notices.period"), self._said(f"notices.period_{schedule.interval}"))]
-        return [*facts, (self._said(f"notices.periods_{schedule.interval}"), str(schedule.count))]
+        if new.count == 1:
+            return [*facts, (self._said("notices.period"), self._said(f"notices.period_{new.interval}"))]
+        return [*facts, (self._said(f"notices.periods_{new.interval}"), str(new.count))]
 
     def _ids(self) -> list[tuple[str, str]]:
         declared = [(self._said("notices.declaration"), self._number)] if self._number is not None else []
@@ -276,10 +279,10 @@ class _Writing:
     def _said(self, key: str, **values: str) -> str:
         return self.say.say(key, **values)
 
-    def _price(self, of: Subscription | NextCharge) -> str:
+    def _price(self, of: Terms | NextCharge) -> str:
         return self.say.price(of.amount, of.currency)
 
-    def _money(self, of: Subscription) -> str:
+    def _money(self, of: Terms) -> str:
         return self.say.money(of.amount, of.currency)
 
     @property
@@ -331,10 +334,6 @@ class _Writing:
         at = at.astimezone(self.ahead.zone)
         offset = f"UTC{at:%:z}".removesuffix(":00")
         return self._said("notices.moment", day=self.say.day(at.date()), time=f"{at:%H:%M}", offset=offset)
-
-
-def _interval(of: Subscription) -> tuple[str, int]:
-    return of.schedule.interval, of.schedule.count
 
 
 def _day_before(day: date) -> date:

@@ -91,8 +91,8 @@ class Confirming:
             mail_faults.refuse(row, required=True)
             if confirmation.is_late:
                 raise BadAddress("the change was made more than seven days ago")
-            if confirmation.lacks_terms:
-                raise BadAddress("the new terms in the row cannot be read")
+            if confirmation.unreadable:
+                raise BadAddress(f"{confirmation.unreadable} in the row cannot be read")
             page = self.page_link(row, Power.FULL)
             if confirmation.kind is MailKind.ACCOUNT_LINK and not page:
                 raise MailError("there is no link to mail")

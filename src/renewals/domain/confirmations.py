@@ -16,9 +16,10 @@ while the row has that payment method, also after the end of the subscription: t
 somebody else has used.
 
 The row may have a fault: the page has such a subscription canceled, too. The mail then says what can be read of the
-row. Only new terms that cannot be read are not told: the mail is recorded as failed.
+row. New terms that cannot be read, and the coming end of a canceled subscription that cannot be read, are not told: the
+mail is recorded as failed.
 
-Decisions: D264, D450 (DECISIONS.md).
+Decisions: D264, D450, D451 (DECISIONS.md).
 """
 
 from __future__ import annotations
@@ -30,10 +31,9 @@ from typing import TYPE_CHECKING
 
 from renewals.domain import mail_faults
 from renewals.domain.changes import Change, ChangeKind, is_of_dispute
-from renewals.domain.errors import BadRow
-from renewals.domain.known import Known, known
+from renewals.domain.known import TERMS, Known, Terms, known, terms_of
 from renewals.domain.renewal import MailKind, MailState
-from renewals.domain.subscription import Subscription, SubscriptionStatus, parse
+from renewals.domain.subscription import SubscriptionStatus
 
 if TYPE_CHECKING:
     from renewals.domain.item_values import Item, Value
@@ -67,7 +67,6 @@ _TRIED_AGAIN = timedelta(days=40)
 """A confirmation that could not be mailed is tried again at a corrected address for so long. Later, nobody looks at the
 change any more."""
 
-_TERMS = ("amount", "currency", "plan", "interval", "interval_count")
 _OF_LIFE: dict[str, MailKind | None] = {
     ChangeKind.CREATED: MailKind.SIGN_UP,
     ChangeKind.CANCELED: MailKind.CANCELLATION,
@@ -96,21 +95,25 @@ class Confirmation:
         kind: a member of CONFIRMATIONS, or a kind that every deployment sends.
         change: the change that the mail confirms.
         subscription: what can be read of the row.
-        before: the subscription with the price, plan and interval that the customer was last told of; None unless the
-            kind is CHANGED_TERMS.
+        before: the terms that the customer was last told of; None unless the kind is CHANGED_TERMS.
         is_late: whether the mail comes too late to be sent, and is recorded as failed.
     """
 
     kind: MailKind
     change: Change
     subscription: Known
-    before: Subscription | None = None
+    before: Terms | None = None
     is_late: bool = False
 
     @property
-    def lacks_terms(self) -> bool:
-        """Whether the mail is about terms that cannot be read."""
-        return self.kind is MailKind.CHANGED_TERMS and self.subscription.whole is None
+    def unreadable(self) -> str:
+        """What the mail would have to tell and cannot be read of the row, in words; empty if all can be read."""
+        if self.kind is MailKind.CHANGED_TERMS and self.subscription.terms is None:
+            return "the new terms"
+        is_canceled = self.subscription.status is SubscriptionStatus.CANCELED
+        if self.kind in _ENDS and not is_canceled and self.subscription.has_unreadable_end:
+            return "the end of the subscription"
+        return ""
 
 
 def kind_of(change: Change) -> MailKind | None:
@@ -174,7 +177,7 @@ def owed(
     begun = [each for each in latest if each.mail is not None and each.mail.state is MailState.SENDING]
     links = [Confirmation(MailKind.ACCOUNT_LINK, each, subscription) for each in latest if _asks_for_link(each)][:1]
     received = [Confirmation(_DECLARED[each.what], each, subscription) for each in latest if each.what in _DECLARED]
-    changed = [*_of_terms(latest, subscription, needs_work), *_of_card(latest, subscription, row)]
+    changed = [*_of_terms(latest, subscription, row, needs_work), *_of_card(latest, subscription, row)]
     true = [*_of_life(latest, subscription), *changed, *links, *received]
     sent = frozenset(kinds) | _ALWAYS
     owed = [dated(each) for each in true if each.change not in begun and each.kind in sent and needs_work(each.change)]
@@ -201,36 +204,35 @@ def _of_life(latest: Sequence[Change], subscription: Known) -> Iterator[Confirma
     # A paused or unpaid subscription keeps the end that a dispute has set, and the customer is told of no other end.
     is_live = subscription.status is not None and subscription.status.is_live
     holds = is_live or kind is MailKind.ENDED_BY_DISPUTE
+    has_end = subscription.cancel_at is not None or subscription.has_unreadable_end
     ends = subscription.status is SubscriptionStatus.CANCELED or (
-        change.what is ChangeKind.ENDING and holds and subscription.cancel_at is not None
+        change.what is ChangeKind.ENDING and holds and has_end
     )
     if ends if kind in _ENDS else is_live:
         yield Confirmation(kind, change, subscription)
 
 
 def _of_terms(
-    latest: Sequence[Change], subscription: Known, needs_work: Callable[[Change], bool]
+    latest: Sequence[Change], subscription: Known, row: Item, needs_work: Callable[[Change], bool]
 ) -> Iterator[Confirmation]:
     """Yield the confirmation of the latest change of price, plan or interval, if the row has other terms than the
     customer knows."""
     changes = [each for each in latest if kind_of(each) is MailKind.CHANGED_TERMS]
     if not changes or subscription.status not in _GO_ON:
         return
-    whole = subscription.whole
-    if whole is None:
-        yield Confirmation(MailKind.CHANGED_TERMS, changes[0], subscription)
-        return
     told = dict(_terms_before(changes[0]))
     for earlier in changes[1:]:
         if not needs_work(earlier):
             break
         told |= _terms_before(earlier)
-    row = {name: value for name, value in {**whole.row, **told}.items() if value is not None}
-    try:
-        before = parse(row)
-    except BadRow:  # earlier terms that somebody wrote by hand
+    if all(row.get(name) == value for name, value in told.items()):
         return
-    if _terms(before) != _terms(whole):
+    if subscription.terms is None:
+        yield Confirmation(MailKind.CHANGED_TERMS, changes[0], subscription)
+        return
+    before = terms_of({name: value for name, value in {**row, **told}.items() if value is not None})
+    # Earlier terms that somebody wrote by hand may be unreadable.
+    if before is not None and before != subscription.terms:
         yield Confirmation(MailKind.CHANGED_TERMS, changes[0], subscription, before)
 
 
@@ -248,9 +250,4 @@ def _of_card(latest: Sequence[Change], subscription: Known, row: Item) -> Iterat
 def _terms_before(change: Change) -> Mapping[str, Value]:
     """Return the terms before the change that the change replaced. The currency is recorded beside each changed amount,
     and counts only if the currency differs."""
-    return {name: old for name in _TERMS if name in change.details for old, new in [change.details[name]] if old != new}
-
-
-def _terms(subscription: Subscription) -> tuple[object, ...]:
-    schedule = subscription.schedule
-    return subscription.amount, subscription.currency, subscription.plan, schedule.interval, schedule.count
+    return {name: old for name in TERMS if name in change.details for old, new in [change.details[name]] if old != new}
