@@ -26,7 +26,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from renewals.domain.changes import Change, ChangeKind
 from renewals.domain.confirmations import Confirmation
-from renewals.domain.known import known
+from renewals.domain.known import Terms, known, terms_of
 from renewals.domain.payment import GatewayCard
 from renewals.domain.preview import NextCharge
 from renewals.domain.renewal import MailKind, Renewal, Status
@@ -156,7 +156,7 @@ def spoken(locale: str) -> Iterator[Example]:
 
 def _confirmations(locale: str) -> Iterator[Example]:
     row = sample_row() | {"locale": locale}
-    before, at = parse(row | {"amount": Decimal("24.99")}), datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
+    before, at = terms_of(row | {"amount": Decimal("24.99")}), datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
     ends = parse(row | {"cancel_at": "2026-02-28"})
     charge = NextCharge(date(2026, 1, 31), date(2026, 1, 31), date(2026, 2, 28), Decimal("29.99"), "USD", "")
     over = Ahead((), is_open=False, today=at.date(), zone=UTC)
@@ -190,7 +190,7 @@ class Told(NamedTuple):
     what: ChangeKind
     subscription: Subscription
     ahead: Ahead
-    before: Subscription | None = None
+    before: Terms | None = None
     key: str = ""
 
 

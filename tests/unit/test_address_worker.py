@@ -145,10 +145,20 @@ def test_every_live_subscription_of_the_address_gets_its_link(worker: Worker, sh
     assert worker.asked() == ["sub_1", "sub_past_due", "sub_paused", "sub_unpaid", "sub_unread"]
 
 
-def test_a_row_with_a_fault_keeps_no_other_link_back(worker: Worker, shop: World) -> None:
-    """Somebody emptied the count of links in a row by hand, so that no link can be counted there: the other
+def test_a_subscription_that_fails_keeps_no_other_link_back(
+    worker: Worker, shop: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link cannot be counted in one row, for example because of a value that somebody wrote by hand: the other
     subscriptions of the address get their links, once, and the message comes back."""
-    shop.dynamodb.put("subscriptions", shop.row() | {"subscription_id": "sub_0", "links_in_hour": None})
+    add(shop, "sub_0", renewal_date="2026-02-01")
+    writes = shop.dynamodb.transact_write_items
+
+    def fails_for_one_row(**q: Any) -> None:
+        if "sub_0" in str(q):
+            raise TypeError("a value by hand")
+        writes(**q)
+
+    monkeypatch.setattr(shop.dynamodb, "transact_write_items", fails_for_one_row)
     for _ in range(2):
         assert worker.take(worker.record(AddressRequest(ANN).to_json(), "message-1")) == ["message-1"]
         assert worker.asked() == ["sub_1"]

@@ -91,7 +91,7 @@ def known(row: Item) -> Known:
 def terms_of(row: Item) -> Terms | None:
     """Return the terms of a row, whatever else is wrong with the row; None if one of the terms cannot be read."""
     try:
-        sound = parse(_SOUND | {name: row[name] for name in TERMS if name in row})
+        sound = parse({**_SOUND, **{name: row[name] for name in TERMS if name in row}})
     except BadRow:
         return None
     return Terms(sound.amount, sound.currency, sound.plan, sound.schedule.interval, sound.schedule.count)
