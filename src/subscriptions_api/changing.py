@@ -162,7 +162,7 @@ def resume_subscription(
     "/subscriptions/<subscription_id>/payment-method",
     summary="Update the payment method",
     description="The gateway must have saved the card for the subscription's `gateway_customer`. A past due payment is "
-    "tried with the new card at once.",
+    "tried with the new card at once, unless the period has had many attempts already.",
     tags=["Status"],
     operation_id="setPaymentMethod",
     responses=_ACTED | documented(404, 409, 413, 415),

@@ -18,7 +18,7 @@ The reply of ProcessPayment holds "outcome" (a CustomerOutcome), "reason" (a Ref
 "customer_id"; and "url", the address of the gateway's or the bank's page, if the outcome is OPENED.
 
 After CARD_TAKEN, and after each refusal in RENEWS, the page puts a RenewalRequest for the subscription on the queue of
-renewals: a past due payment is then tried with the new card, or a payment that has succeeded is recorded and receipted.
+renewals: a past due payment is then tried with the new card, unless the period has had many attempts, or a payment that has succeeded is recorded and receipted.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Refusal(Worded):
 
     # A payment is not confirmed on session.
     NOTHING_TO_CONFIRM = "nothing_to_confirm", "no payment waits for a confirmation by the customer"
-    CARD_UPDATED = "card_updated", "the payment method was updated, and the payment is tried with the new card"
+    CARD_UPDATED = "card_updated", "the payment method was updated, and the payment waits for the new card"
     CARD_DECLINED = "card_declined", "the bank declined the payment"
     CHARGING_IS_OFF = "charging_is_off", "charging is turned off"
     BEING_SETTLED = "being_settled", "the period is being charged or settled at this moment"
