@@ -153,6 +153,7 @@ def _overview(row: dict[str, Any], state: State) -> Seen:
         refused=None,
         tries_new_card=False,
         open_payment=OpenPayment.NONE,
+        retry_on=None,
         gives_up_on=None,
         ends_as=SubscriptionStatus.CANCELED,
         card=_CARD,
@@ -164,6 +165,7 @@ def _overview(row: dict[str, Any], state: State) -> Seen:
     past_due = {
         "refused": refused,
         "open_payment": OpenPayment.REFUSED,
+        "retry_on": date(2026, 2, 3),
         "gives_up_on": _GIVES_UP,
         "charge": _charge(date(2026, 2, 3)),
         "paid_until": None,

@@ -93,6 +93,7 @@ class Seen:
         refused: the period whose payment was refused and will be given up.
         tries_new_card: whether the payment method was updated since the refusal, and the new card is tried at once.
         open_payment: what is open of the latest payment.
+        retry_on: the next day on which a card may be tried for the refused payment; None without such a day.
         gives_up_on: the day on which the refused payment is given up.
         ends_as: what the subscription becomes on that day.
         card: the card, as far as it is known.
@@ -110,6 +111,7 @@ class Seen:
     refused: Renewal | None
     tries_new_card: bool
     open_payment: OpenPayment
+    retry_on: date | None
     gives_up_on: date | None
     ends_as: SubscriptionStatus
     card: GatewayCard | None
@@ -167,6 +169,7 @@ def look(register: Register, row: Row, today: date, dunning: Dunning) -> Seen:
         refused=refused,
         tries_new_card=has_new_card and refused is not None and _is_tried(refused, today, dunning),
         open_payment=_open_payment(history),
+        retry_on=dunning.retry_on(refused, today) if refused is not None else None,
         gives_up_on=_gives_up_on(refused, dunning),
         ends_as=dunning.ends_as,
         card=reminders.known_card(checked) if checked else None,

@@ -297,11 +297,11 @@ class Pages:
             "price": self.words.price(charge.amount, charge.currency),
             "days": self.words.days(charge.start, charge.end),
         }
-        closed = seen.refused is not None and seen.refused.closed_at is not None
+        closed = seen.refused is not None and (seen.refused.closed_at is not None or seen.retry_on is None)
         if closed or seen.state in (State.ACTION_REQUIRED, State.CARD_REFUSED) or charge.on <= seen.today:
             return self.words.say("page.charge_due", **said)
         key = "page.charge_regular" if seen.open_payment is OpenPayment.NONE else "page.charge_retry"
-        return self.words.say(key, day=self.words.day(charge.on), **said)
+        return self.words.say(key, day=self.words.day(seen.retry_on or charge.on), **said)
 
     def _card(self, seen: Seen) -> str:
         card = seen.card

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 from process_payment.payments import asks_customer
 from renewals.domain import mail_faults
 from renewals.domain.declines import is_hard
-from renewals.domain.dunning import Dunning
+from renewals.domain.dunning import Dunning, is_exhausted
 from renewals.domain.payment import Payment
 from renewals.domain.renewal import Mail, MailKind, Renewal, Status
 from renewals.domain.subscription import Subscription
@@ -27,8 +27,8 @@ def waits(renewal: Renewal, dunning: Dunning) -> bool:
 
 def is_dunning_date(renewal: Renewal, dunning: Dunning, today: date) -> bool:
     """Whether the period is due for a retry today, even if the payment method was not updated. A held period is due
-    every day."""
-    held = waits(renewal, dunning) and renewal.held_at is not None
+    every day, unless no card is tried any more."""
+    held = renewal.held_at is not None and waits(renewal, dunning) and not is_exhausted(renewal, today)
     return held or renewal.next_attempt is None or renewal.next_attempt <= today
 
 

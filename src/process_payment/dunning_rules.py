@@ -82,10 +82,11 @@ def _held(seen: Snapshot) -> Decision | None:
     """The last dunning date, and the end of dunning, wait until the customer was told the day of the end.
 
     If the customer's address can be mailed, the customer is told now by the final notice, and gets the usual time to
-    react. Otherwise the period is looked at again tomorrow.
+    react. Otherwise the period is looked at again tomorrow. A final notice is untrue once the payment method was
+    updated: with a new card nothing waits for the notice, even if the new card is not tried any more.
     """
     renewal, around = _of(seen), seen.around
-    if _has_card_to_try(seen) or not dunning_decisions.waits(renewal, around.dunning):
+    if seen.has_new_card or not dunning_decisions.waits(renewal, around.dunning):
         return None
     behind = len(around.dunning.days) - 1
     if dunning_decisions.is_told_in_vain(renewal, seen.subscription):

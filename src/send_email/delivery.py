@@ -127,11 +127,13 @@ class Delivery:
         if renewal.next_attempt is None:
             return None
         tried_again = renewal.status is Status.DECLINED and not is_hard(renewal.decline_code, renewal.advice_code)
+        retry_on = self.dunning.retry_on(renewal, self.post.now.date())
         return Prospects(
-            retry_on=renewal.next_attempt if tried_again else None,
+            retry_on=retry_on if tried_again else None,
             ends_on=self.dunning.ends_on(renewal.first_tried_on, renewal.dunned, renewal.next_attempt),
             ends_as=self.dunning.ends_as,
             tries_new_card=self.dunning.tries_new_card(renewal, self.post.now.date()),
+            tries_nothing=retry_on is None,
         )
 
     def _page(self, kind: MailKind, row: Item | None) -> str:

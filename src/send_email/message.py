@@ -51,12 +51,14 @@ class Prospects:
     early in the morning.
     ends_as: the status of the subscription afterwards, canceled or unpaid.
     tries_new_card: whether a new card is tried at once; otherwise a new card is tried on the next dunning date.
+    tries_nothing: whether no card is tried any more, because the payment has had the most attempts.
     """
 
     retry_on: date | None
     ends_on: date
     ends_as: SubscriptionStatus
     tries_new_card: bool = True
+    tries_nothing: bool = False
 
 
 def compose(
@@ -267,6 +269,8 @@ class _About:
             return [self.said("mails.not_again"), self.said("mails.update_open")]
         last, otherwise = self.words.day(prospects.ends_on), self.said(f"mails.otherwise_{prospects.ends_as}")
         ends = self.said(f"mails.ends_{prospects.ends_as}", day=last)
+        if prospects.tries_nothing:
+            return [ends] if confirms else [self.said("mails.not_again"), ends]
         if confirms:
             return [self.said("mails.confirm_before", day=last), otherwise, *self._instead(prospects)]
         if prospects.retry_on is None:
@@ -295,7 +299,8 @@ class _About:
             return None
         if self.renewal.status is Status.ACTION_REQUIRED:
             return Link(self.said("mails.action_confirm"), page)
-        return Link(self.said("mails.action_update"), page) if self.renewal.status is Status.DECLINED else None
+        helps = self.renewal.status is Status.DECLINED and not prospects.tries_nothing
+        return Link(self.said("mails.action_update"), page) if helps else None
 
     def facts(self) -> list[tuple[str, str]]:
         """List the plan, the period, the amount and the ids; after a payment also its receipt and its card."""

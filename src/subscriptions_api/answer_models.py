@@ -33,8 +33,8 @@ class SubscriptionOut(BaseModel):
     cancel_at is the day on which the subscription ends: no period begins on cancel_at or later. A cancel_at within a
     paid period ends the subscription before the period is over, and nothing is refunded. anchor_day is the day of the
     month for monthly and yearly renewals. reminders is required if the customer has declined the reminders that may be
-    declined. next_attempt is the day on which a refused payment is tried again. fault says
-    why the subscription cannot be charged with its present attributes.
+    declined. next_attempt is the next dunning date of a refused payment. fault says why the
+    subscription cannot be charged with its present attributes.
     """
 
     subscription_id: str

@@ -194,7 +194,7 @@ PARKED_MAILS_FORGOTTEN = Breakage(
         ),
         Change(
             "process_payment/dunning_rules.py",
-            "if _has_card_to_try(seen) or not dunning_decisions.waits(renewal, around.dunning):",
+            "if seen.has_new_card or not dunning_decisions.waits(renewal, around.dunning):",
             "if True:",
         ),
     ),

@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 from decimal import Decimal
+from email.message import EmailMessage
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from renewals.domain.dunning import Dunning
 from renewals.domain.errors import BadSetting
 from renewals.domain.payment import Failure, PaymentState
 from renewals.domain.subscription import SubscriptionStatus
+from renewals.ledger import forecast
 from tests.fakes import DUE, DUNNING, LATER, NOON, PAGE, World
+from tests.visitor import visiting
 
 DAY = timedelta(days=1)
 
@@ -184,6 +187,61 @@ def test_a_period_billed_anew_after_fifteen_attempts_is_tried_once(shop: World) 
     shop.edit(status="active")
     assert _attempts_on(shop, range(day, day + 9)) == [day]
     assert shop.row()["status"] == "unpaid"
+
+
+@pytest.mark.parametrize("refused", ["soft", "asked to confirm"])
+@pytest.mark.parametrize("saves_card", [False, True])
+def test_after_the_most_attempts_no_word_promises_an_attempt(shop: World, refused: str, *, saves_card: bool) -> None:
+    """Fifteen cards were refused, somebody makes the subscription active again, and the sixteenth attempt is refused,
+    too. Neither a mail nor the customer page nor the forecast promises an attempt, since none is made; all name the day
+    of the end. The subscription ends on the named day, also if the customer saves a good card meanwhile."""
+    shop.dunning = Dunning.of("1,3,5,7", "unpaid")
+    day = _exhausted(shop)
+    told = len(shop.mails())
+    shop.edit(status="active", **({"payment_method": "pm_3ds"} if refused == "asked to confirm" else {}))
+    shop.run("resumed", NOON + day * DAY)
+    with visiting(shop) as visitor:
+        visitor.now = NOON + day * DAY
+        overview = visitor.sign_in().text
+    assert "If the payment has not gone through by 15 February 2026, your subscription is " in overview
+    assert "try again" not in overview
+    assert "due now" in overview
+    [first, *_] = forecast.next_charges(shop.ledger, shop.row(), date(2026, 2, 8), 2).charges
+    assert "the charge was refused, and is not retried on this day" in first.why
+    if saves_card:
+        shop.edit(payment_method="pm_ok")
+    assert _attempts_on(shop, range(day, day + 7)) == []
+    assert shop.row()["status"] == "past_due"
+    _live(shop, range(day + 7, day + 8))
+    assert (shop.row()["status"], shop.gateway.charges) == ("unpaid", [])
+    mails = [_words(mail) for mail in shop.mails()[told:]]
+    assert len(mails) == (2 if saves_card else 3)
+    for words in mails[:-1]:
+        assert "If the payment has not gone through by 15 February 2026, your subscription will be suspended." in words
+        assert "We will try" not in words
+        assert "will then try" not in words
+        assert "we will try" not in words
+        assert "Update your payment method" not in words
+
+
+def test_a_mail_names_the_first_date_on_which_an_attempt_is_possible(shop: World) -> None:
+    """Fifteen attempts have failed, and the dunning dates of the period, billed anew, last longer than the thirty days
+    in which the attempts count: the mail names the first date on which the card is really tried."""
+    shop.dunning = Dunning.of("1,3,5,7", "unpaid")
+    day = _exhausted(shop)
+    shop.dunning = Dunning.of("1,10,29", "unpaid")
+    told = len(shop.mails())
+    shop.edit(status="active")
+    shop.run("resumed", NOON + day * DAY)
+    words = _words(shop.mails()[told])
+    assert "We will try the same card one last time on 9 March 2026." in words
+    assert _attempts_on(shop, range(day, day + 31)) == [day + 29]
+
+
+def _words(mail: EmailMessage) -> str:
+    said = mail.get_body(("plain",))
+    assert said is not None
+    return " ".join(said.get_content().split())
 
 
 def test_a_period_that_was_left_behind_all_dates_ends_in_spite_of_a_new_card(shop: World) -> None:

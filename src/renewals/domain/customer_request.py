@@ -18,7 +18,8 @@ The reply of ProcessPayment holds "outcome" (a CustomerOutcome), "reason" (a Ref
 "customer_id"; and "url", the address of the gateway's or the bank's page, if the outcome is OPENED.
 
 After CARD_TAKEN, and after each refusal in RENEWS, the page puts a RenewalRequest for the subscription on the queue of
-renewals: a past due payment is then tried with the new card, unless the period has had many attempts, or a payment that has succeeded is recorded and receipted.
+renewals: a past due payment is then tried with the new card, unless the period has had many attempts, or a payment that
+has succeeded is recorded and receipted.
 """
 
 from __future__ import annotations

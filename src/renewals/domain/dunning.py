@@ -84,6 +84,16 @@ class Dunning:
         dunning date that is left, one attempt is kept back."""
         return _attempts(renewal, today) + max(len(self.days) - renewal.dunned, 0) < MOST_ATTEMPTS
 
+    def retry_on(self, renewal: Renewal, today: date) -> date | None:
+        """Return the first dunning date ahead on which a card may be tried; None if the period has had so many attempts
+        that every dunning date passes without an attempt."""
+        on: date | None = max(renewal.next_attempt or today, today)
+        behind = renewal.dunned
+        while on is not None and is_exhausted(renewal, on):
+            behind += 1
+            on = self.next_date(renewal.first_tried_on, behind, on)
+        return on
+
     @property
     def last_step(self) -> timedelta:
         """The time between the last two dunning dates. The final notice is mailed this long before dunning ends."""

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import cast
 
 from renewals.domain import due, offers, reasons, wording
+from renewals.domain.dunning import MOST_ATTEMPTS, is_exhausted
 from renewals.domain.payment import GatewayCard
 from renewals.domain.reminders import must_be_updated
 from renewals.domain.renewal import Renewal, Status
@@ -150,12 +151,7 @@ def _charges(
     schedule, start = subscription.schedule, subscription.renewal_date
     if refused is not None:
         on = max(refused.next_attempt or today, today)
-        stands = (
-            "the charge has no result yet"
-            if refused.status is Status.CLAIMED
-            else "the charge was refused, and is retried"
-        )
-        why = f"{_first(schedule, refused.renewal_date)}; {stands}"
+        why = f"{_first(schedule, refused.renewal_date)}; {_stands(refused, on)}"
         yield NextCharge(on, refused.renewal_date, refused.period_end, refused.amount, refused.currency, why)
         start = refused.period_end
     elif (promise := offers.changed(subscription)) is not None:
@@ -177,6 +173,15 @@ def _charges(
         end = schedule.after(start)
         yield NextCharge(start, start, end, subscription.amount, subscription.currency, why)
         start, why = end, _reason(schedule, end)
+
+
+def _stands(refused: Renewal, on: date) -> str:
+    """Say how the charge of a refused period stands, for the next dunning date."""
+    if refused.status is Status.CLAIMED:
+        return "the charge has no result yet"
+    if is_exhausted(refused, on):
+        return f"the charge was refused, and is not retried on this day, after {MOST_ATTEMPTS} attempts in 30 days"
+    return "the charge was refused, and is retried"
 
 
 def _due(subscription: Subscription, unpaid: Renewal | None, start: date, today: date) -> Billing:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from renewals.domain import declines, item_values, reasons, refunds, subscription, wording
 from renewals.domain.changes import Change, change_in_words
+from renewals.domain.dunning import is_exhausted
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item, storable
 from renewals.domain.mail_faults import FaultKind
@@ -147,8 +148,10 @@ def _period(renewal: Renewal, item: Item, zone: tzinfo) -> Iterator[Entry]:
     if renewal.status in UNSETTLED and renewal.next_attempt is not None:
         told = (
             "On this day the payment is tried again, or the gateway is asked for the result. After an update of the "
-            "payment method, the next attempt comes earlier."
+            "payment method, the next attempt comes earlier, unless the period has had many attempts already."
         )
+        if is_exhausted(renewal, renewal.next_attempt):
+            told = "On this day the gateway is asked for the result. No card is tried, after many attempts."
         yield entry(_midnight(renewal.next_attempt, zone), EntryKind.NEXT_ATTEMPT, told)
     if renewal.paid_at is not None:
         card = f" to {renewal.card}" if renewal.card else ""
