@@ -34,8 +34,9 @@ def is_dunning_date(renewal: Renewal, dunning: Dunning, today: date) -> bool:
 
 def is_pointless(renewal: Renewal, payment: Payment) -> bool:
     """Whether a retry with the unchanged card is pointless: the customer must update the payment method or confirm the
-    payment. Without a word of the customer, nobody charges a payment that the customer has refused at the bank's page,
-    or a card that was declined for good there."""
+    payment. While the payment stands, and without a word of the customer, nobody charges a payment that the customer
+    has refused at the bank's page, or a card that was declined for good there. If the gateway itself has canceled the
+    payment, the retry is a new payment, which the customer can confirm: a retry is then not pointless."""
     if renewal.status is Status.DECLINED:
         return is_hard(renewal.decline_code, renewal.advice_code)
     declined = payment.failure
