@@ -117,13 +117,13 @@ def remind(
     to: str,
     brand: Brand = PLAIN,
     decline: str = "",
-    is_first: bool = False,
+    may_end_trial: bool = False,
 ) -> EmailMessage:
     """Compose a reminder of the next renewal, or of a card that expires or was detached.
 
     expiring: the card; None for a reminder of the renewal. page: the URL of the customer page, or empty. decline: the
-    URL by which the customer declines such reminders; empty for a reminder that cannot be declined. is_first: whether
-    the renewal is the first charge, after a trial.
+    URL by which the customer declines such reminders; empty for a reminder that cannot be declined. may_end_trial:
+    whether the row looks like the row of a trial that ends with this charge.
     """
     spoken = words(subscription.locale)
     say, plan, day = spoken.say, line(subscription.plan), spoken.day(subscription.renewal_date)
@@ -138,7 +138,7 @@ def remind(
         period = spoken.days(subscription.renewal_date, subscription.schedule.after(subscription.renewal_date))
         subject = say("mails.subject_upcoming", plan=plan, day=day)
         first = say("mails.renews", plan=plan, day=day, price=price, period=period)
-        paragraphs = [first, *([say("mails.first_payment")] if is_first else []), say("mails.nothing_to_do")]
+        paragraphs = [first, *([say("mails.trial_ends")] if may_end_trial else []), say("mails.nothing_to_do")]
     else:
         subject, card = say("mails.subject_card_expires", plan=plan, day=day), spoken.card(line(expiring.name))
         if expiring.is_detached:

@@ -90,7 +90,7 @@ class Reminding:
                 sender=self.post.sender,
                 to=deliverable,
                 brand=self.brand,
-                is_first=reminders.ends_trial(subscription),
+                may_end_trial=reminders.ends_trial(subscription),
             )
 
         place = _OnRow(self.records, subscription, kind, self.today, self.post.now)

@@ -223,21 +223,21 @@ def _nights(shop: World, rules: Rules, first: date, last: date) -> list[tuple[da
 @pytest.mark.parametrize("plan", PLANS)
 def test_the_first_charge_after_a_trial_is_announced_seven_days_ahead(shop: World, plan: str) -> None:
     """A subscription created thirty days before its first charge is reminded once, seven days before the charge,
-    whatever the length of the plan. The mail says amount, day, how to cancel, and that the payment is the first. The
-    renewals that follow are announced by the length of the plan."""
+    whatever the length of the plan. The mail says amount, day, how to cancel, and that a trial ends with the payment.
+    The renewals that follow are announced by the length of the plan."""
     rules = Rules(_default("ReminderDays"), _default("RemindedPeriodDays"))
     shop.subscribe(created_at="2026-01-01T12:00:00+00:00", **PLANS[plan])
     told = _nights(shop, rules, date(2026, 1, 1), DUE)
     assert told == [(DUE - WEEK, "Your subscription to Pro renews on 31 January 2026")]
     [mail] = shop.mails()
     assert "On that day we will charge $29.99" in _text(mail)
-    assert "This is the first payment for this subscription." in _text(mail)
+    assert "If you are on a trial, your trial ends with this payment." in _text(mail)
     assert f"Go to your account page: {PAGE}" in _text(mail).partition("You can cancel your subscription")[2]
     assert shop.run() == "Success"
     following = date.fromisoformat(shop.row()["renewal_date"])
     ahead = [(following - 21 * DAY, f"Your subscription to Pro renews on {following:%-d %B %Y}")]
     assert _nights(shop, rules, following - 22 * DAY, following) == ([] if plan == "month" else ahead)
-    assert "first payment" not in _text(shop.mails()[-1])
+    assert "trial" not in _text(shop.mails()[-1])
 
 
 @pytest.mark.parametrize(
@@ -259,6 +259,21 @@ def test_a_trial_is_known_by_the_creation_and_by_no_paid_period(row: dict[str, A
     assert reminders.ends_trial(_row(**row)) is ends
     assert _owed(**row) == (["upcoming"] if ends else [])
     assert reminders.owed(_row(**row), EARLIER.date(), Rules(0, 32)) == []
+
+
+def test_no_reminder_claims_that_a_payment_is_the_first(shop: World) -> None:
+    """Somebody moves the renewal date by hand while the bank works: the payment is recorded and has its receipt, but
+    the row names no paid period. The reminder of the next charge does not say that the charge is the first."""
+    shop.subscribe(created_at="2026-01-01T12:00:00+00:00")
+    shop.gateway.trouble.append(("confirm", "processing"))
+    shop.run("charge", NOON)
+    shop.edit(renewal_date="2026-03-15")
+    shop.gateway.succeed(next(iter(shop.gateway.payments)))
+    shop.run("settled", NOON + DAY, period=DUE.isoformat())
+    assert shop.ses.subjects() == ["Receipt for Pro: $29.99"]
+    assert reminders.ends_trial(parse(shop.row()))
+    assert len(_nights(shop, REMINDER_RULES, date(2026, 3, 1), date(2026, 3, 14))) == 1
+    assert "first payment" not in _text(shop.mails()[-1])
 
 
 def test_a_trial_that_is_made_longer_is_announced_again(shop: World) -> None:

@@ -118,7 +118,11 @@ def _is_to_be_announced(subscription: Subscription, today: date, rules: Rules) -
 
 def ends_trial(subscription: Subscription) -> bool:
     """Whether the next charge is the first charge, and comes more than seven days after the creation. A row without the
-    moment of its creation, such as an imported row, may have been charged before, and counts as no trial."""
+    moment of its creation, such as an imported row, may have been charged before, and counts as no trial.
+
+    The row alone cannot tell for sure: the application may have charged the first period at a checkout of its own, and
+    a renewal date that somebody moves by hand during a charge leaves no paid period in the row. The mail therefore does
+    not say that the payment is the first."""
     if PAID_UNTIL in subscription.row:
         return False
     try:
