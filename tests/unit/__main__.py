@@ -28,7 +28,7 @@ OF_THE_FIRST = frozenset(
 )
 """The files of the first process, which take half of the time. All other files are the second process's, new files too.
 Files with the same costly imports stand in the same process."""
-PLUGINS = ["-p", "no:xdist", "-p", "no:schemathesis", "-p", "no:anyio"]
+PLUGINS = ["-p", "no:xdist", "-p", "no:anyio"]
 """Plugins of pytest that no unit test uses take a second of each process."""
 
 APART = 12
@@ -79,8 +79,17 @@ def _run(command: Sequence[str], after: float) -> tuple[int, str]:
 
 def commands(beside: Sequence[str]) -> list[list[str]]:
     """Return the command that runs at the same time, if there is such a command, and the commands of the unit tests."""
-    unit = [[sys.executable, "-m", "pytest", "-rs", *PLUGINS, *files] for files in shares()]
+    unit = [
+        [sys.executable, "-m", "pytest", "-rs", *PLUGINS, *_without_schemathesis(files), *files] for files in shares()
+    ]
     return [list(beside), *(["nice", "-n", "10", *each] for each in unit)] if beside else unit
+
+
+def _without_schemathesis(files: Sequence[str]) -> list[str]:
+    """Return the option for a process without tests of schemathesis (see tests.strangers): to load the plugin takes a
+    second."""
+    uses = any("from tests.strangers import" in Path(file).read_text() for file in files)
+    return [] if uses else ["-p", "no:schemathesis"]
 
 
 if __name__ == "__main__":

@@ -44,15 +44,15 @@ def test_a_name_that_asks_a_question_is_answered_by_yes_or_no() -> None:
 
 
 def test_a_row_is_raw_and_a_subscription_is_parsed() -> None:
-    """A parameter or field `row` is the table's raw mapping and never a parsed Subscription: nobody reads `row.amount`
-    where only `row["amount"]` exists."""
+    """A parameter or field `row` is the table's raw mapping and never a parsed Subscription, nor what is known of one:
+    nobody reads `row.amount` where only `row["amount"]` exists."""
     named = [
         (path, node, node.arg if isinstance(node, ast.arg) else ast.unparse(node.target), node.annotation)
         for path, tree in (SOURCES | SCRIPTS).items()
         for node in sources.walked(tree)
         if isinstance(node, ast.arg | ast.AnnAssign)
     ]
-    parsed = {"Subscription", "Subscription | None"}
+    parsed = {"Subscription", "Subscription | None", "Known"}
     typed = [(_where(path, node), name, ast.unparse(kind)) for path, node, name, kind in named if kind is not None]
     wrong = [
         f"{where} {name}: {kind}"
