@@ -32,18 +32,21 @@ def main() -> int:
     compare.add_argument("--with", dest="commit", default="HEAD", metavar="COMMIT")
     for command in (accept, compare):
         command.add_argument("tests", nargs="+", help="files or tests, as pytest names them")
+    accept.add_argument(
+        "--proof", action="store_true", help="run the cases of `make proof` too, which else stay as they are"
+    )
     asked = parser.parse_args()
     if asked.command == "accept":
-        return _accept(sorted({test.partition("[")[0] for test in asked.tests}))
+        return _accept(sorted({test.partition("[")[0] for test in asked.tests}), proof=asked.proof)
     return _compare(asked.tests, asked.commit)
 
 
-def _accept(tests: list[str]) -> int:
-    ran = _run(tests, ROOT)
+def _accept(tests: list[str], *, proof: bool) -> int:
+    ran = _run(tests, ROOT, *(("-m", "proof or not proof") if proof else ()))
     if ran is None:
         print("Nothing is recorded: tests failed.")
         return 1
-    _keep(ran, tests, _proofs(tests))
+    _keep(ran, tests, set() if proof else _proofs(tests))
     return 0
 
 
@@ -124,12 +127,13 @@ def _compare(tests: list[str], commit: str) -> int:
     return 1 if differ else 0
 
 
-def _run(tests: list[str], folder: Path) -> list[dict[str, Any]] | None:
-    """Run these tests in a checkout, and return the recorded calls of every test; None where a test failed."""
+def _run(tests: list[str], folder: Path, *options: str) -> list[dict[str, Any]] | None:
+    """Run these tests in a checkout, and return the recorded calls of every test; None where a test failed. options:
+    options of pytest."""
     many = any((folder / test).is_dir() for test in tests)
     processes = ["--numprocesses", "2", "--dist", "worksteal"] if many else []
     with TemporaryDirectory() as records:
-        command = [sys.executable, "-m", "pytest", *processes, *tests]
+        command = [sys.executable, "-m", "pytest", *processes, *options, *tests]
         done = subprocess.run(command, cwd=folder, env=os.environ | {kept.RECORD_TO: records}, check=False)
         lines = [line for path in Path(records).glob("*.jsonl") for line in path.read_text().splitlines()]
     return [json.loads(line) for line in lines] if done.returncode == 0 else None
