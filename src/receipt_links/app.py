@@ -7,7 +7,7 @@ Anybody can call the function, and the token is the only proof. The function rea
 the stored receipts. The function writes nothing, and holds no key of the payment gateway. Parameters of the query are
 ignored, because mail programs and click counters append parameters to links.
 
-Decisions: D76, D77, D460, D461 (DECISIONS.md).
+Decisions: D76, D77, D328, D329 (DECISIONS.md).
 """
 
 from functools import cache

@@ -19,7 +19,7 @@ The row may have a fault: the page has such a subscription canceled, too. The ma
 row. New terms that cannot be read, and the coming end of a canceled subscription that cannot be read, are not told: the
 mail is recorded as failed.
 
-Decisions: D264, D450, D451 (DECISIONS.md).
+Decisions: D264, D317, D323 (DECISIONS.md).
 """
 
 from __future__ import annotations

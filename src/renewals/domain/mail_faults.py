@@ -15,7 +15,7 @@ Attributes of the mark: address; kind, bounced or complained; at; reason, in SES
 mark of the latest complaint, and a bounce never overwrites `mail_complaint`: a customer who complained is mailed again
 only with the customer's consent.
 
-Decisions: D106, D108, D471 (DECISIONS.md).
+Decisions: D106, D108, D321 (DECISIONS.md).
 """
 
 from collections.abc import Mapping

@@ -15,7 +15,7 @@ A customer may decline some reminders (may_be_declined): no rule of a law or a c
 attribute `reminders` then says "required". A customer who reported a mail as spam counts as a customer who has declined
 the reminders of short plans, and still gets every reminder that a rule asks for.
 
-Decisions: D101, D104, D257, D299, D470, D471 (DECISIONS.md).
+Decisions: D101, D104, D257, D299, D320, D321 (DECISIONS.md).
 """
 
 from __future__ import annotations
