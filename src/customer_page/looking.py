@@ -15,9 +15,10 @@ from functools import cache
 from itertools import islice
 
 from renewals.domain import disputes, pauses, refunds, reminders, subscription, transitions
+from renewals.domain.attempts import is_exhausted
 from renewals.domain.changes import CUSTOMER, ChangeKind, may_lack, may_tell
 from renewals.domain.declines import is_hard
-from renewals.domain.dunning import Dunning, is_exhausted
+from renewals.domain.dunning import Dunning
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item, text
 from renewals.domain.payment import GatewayCard

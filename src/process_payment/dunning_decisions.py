@@ -9,8 +9,9 @@ from datetime import date, datetime, timedelta
 
 from process_payment.payments import asks_customer
 from renewals.domain import mail_faults
+from renewals.domain.attempts import is_exhausted
 from renewals.domain.declines import is_hard
-from renewals.domain.dunning import Dunning, is_exhausted
+from renewals.domain.dunning import Dunning
 from renewals.domain.payment import Payment
 from renewals.domain.renewal import Mail, MailKind, Renewal, Status
 from renewals.domain.subscription import Subscription

@@ -20,7 +20,7 @@ from process_payment.decisions import (
     RecordPaid,
 )
 from process_payment.snapshot import Snapshot
-from renewals.domain.dunning import is_exhausted
+from renewals.domain.attempts import is_exhausted
 from renewals.domain.mail_faults import address_of, is_in_vain
 from renewals.domain.outcomes import PaymentOutcome
 from renewals.domain.payment import PaymentState

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+from renewals.domain.attempts import MOST_ATTEMPTS, attempts, is_exhausted
 from renewals.domain.errors import BadSetting
 from renewals.domain.subscription import SubscriptionStatus
 
@@ -24,14 +25,6 @@ _MOST_DATES = 8
 new card, before Stripe cancels the payment: Stripe does so after an undocumented number of confirmations
 (https://docs.stripe.com/payments/paymentintents/lifecycle; others measured ten declines). Stripe itself advises eight
 retries, too (https://docs.stripe.com/billing/revenue-recovery/smart-retries)."""
-
-MOST_ATTEMPTS = 15
-"""The most attempts at the payment of one period within 30 days, whichever cards are tried. Visa lets a
-refused payment be tried again at most 15 times in 30 days with the same card
-(https://support.cardpointe.com/compliance/visa-decline-rules; later editions of the rule say 20), and Mastercard 35
-times (https://developers.tabapay.com/docs/excessive-retry-rules). A card that a customer saves again has a new id at
-the gateway: attempts are therefore counted for the period, and not for the card."""
-_COUNTED = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +75,7 @@ class Dunning:
     def tries_new_card(self, renewal: Renewal, today: date) -> bool:
         """Whether a new card is tried at once. Otherwise the new card is tried on the next dunning date: for each
         dunning date that is left, one attempt is kept back."""
-        return _attempts(renewal, today) + max(len(self.days) - renewal.dunned, 0) < MOST_ATTEMPTS
+        return attempts(renewal, today) + max(len(self.days) - renewal.dunned, 0) < MOST_ATTEMPTS
 
     def retry_on(self, renewal: Renewal, today: date) -> date | None:
         """Return the first dunning date ahead on which a card may be tried; None if the period has had so many attempts
@@ -104,14 +97,3 @@ class Dunning:
         passed. next_date: the first dunning date still ahead."""
         left = max(len(self.days) - behind - 1, 0)
         return max(day_zero + timedelta(days=self.days[-1]), next_date + timedelta(days=left))
-
-
-def is_exhausted(renewal: Renewal, today: date) -> bool:
-    """Whether the period has had the most attempts, so that no card is tried any more."""
-    return _attempts(renewal, today) >= MOST_ATTEMPTS
-
-
-def _attempts(renewal: Renewal, today: date) -> int:
-    """Return the number of the period's refused attempts of the last 30 days."""
-    since = (today - _COUNTED).isoformat()
-    return sum(refusal["at"] >= since for refusal in renewal.refusals.values())

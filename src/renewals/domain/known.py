@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from renewals.domain import texts
 from renewals.domain.errors import BadRow
-from renewals.domain.subscription import parse, renewal_date_of, status_of
+from renewals.domain.subscription import SubscriptionStatus, parse, renewal_date_of, status_of
 
 if TYPE_CHECKING:
     from datetime import date
     from decimal import Decimal
 
     from renewals.domain.item_values import Item
-    from renewals.domain.subscription import Subscription, SubscriptionStatus
+    from renewals.domain.subscription import Subscription
 
 
 TERMS = ("amount", "currency", "plan", "interval", "interval_count")
@@ -23,7 +23,7 @@ TERMS = ("amount", "currency", "plan", "interval", "interval_count")
 _SOUND: Item = {
     "subscription_id": "any",
     "customer_id": "any",
-    "status": "active",
+    "status": SubscriptionStatus.ACTIVE,
     "renewal_date": "2000-01-01",
     "gateway_customer": "cus_any",
     "payment_method": "pm_any",

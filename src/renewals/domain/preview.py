@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import cast
 
 from renewals.domain import due, offers, reasons, wording
-from renewals.domain.dunning import MOST_ATTEMPTS, is_exhausted
+from renewals.domain.attempts import MOST_ATTEMPTS, is_exhausted
 from renewals.domain.payment import GatewayCard
 from renewals.domain.reminders import must_be_updated
 from renewals.domain.renewal import Renewal, Status

@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime, time, tzinfo
 from typing import TYPE_CHECKING
 
 from renewals.domain import declines, item_values, reasons, refunds, subscription, wording
+from renewals.domain.attempts import is_exhausted
 from renewals.domain.changes import Change, change_in_words
-from renewals.domain.dunning import is_exhausted
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import Item, storable
 from renewals.domain.mail_faults import FaultKind
