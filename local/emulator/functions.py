@@ -88,6 +88,7 @@ def apply(python: str) -> None:
         lambda_runtime._PYTHON_WORKER_SCRIPT, {_ANSWER: _ANSWER_WITH_CLASS_NAME}
     )
     lambda_runtime.Worker._drain_stderr_bounded = _log_of_call
+    _register_sessions_one_at_a_time()
 
     for update in ("_update_code", "_update_config"):
         replace(lambda_svc, update, {"    invalidate_worker(name, ": "    retire(name, "}, retire=_retire)
@@ -137,6 +138,21 @@ def _own_credentials(worker: Any) -> dict[str, str]:
     sts.register_session(key, dict(sts._sessions[shared["AWS_ACCESS_KEY_ID"]]))
     process_of_key[key] = worker
     return shared | {"AWS_ACCESS_KEY_ID": key}
+
+
+def _register_sessions_one_at_a_time() -> None:
+    """Let one thread at a time register a session. To register a session, MiniStack looks through all sessions: two
+    processes that started at the same moment could fail, and with them every process of the function.
+    """
+    from ministack.services import sts
+
+    register, lock = sts.register_session, threading.Lock()
+
+    def registered(access_key: str, session: dict[str, Any]) -> None:
+        with lock:
+            register(access_key, session)
+
+    sts.register_session = registered
 
 
 class _Folders:
