@@ -25,7 +25,7 @@ INSTRUCTIONS = {
     "mail_feedback": 920,
     "renewal_audit": 1350,
     "receipt_links": 850,
-    "subscriptions_api": 1600,
+    "subscriptions_api": 1620,
 }
 ANY_OTHER = 950
 """The ceiling for functions that need only the shared code."""
