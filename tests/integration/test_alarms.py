@@ -446,6 +446,7 @@ def test_charging_is_turned_off(shop: Shop, watch: Watch) -> None:
         assert "charging is on" in oncall(shop, "charging", "on")
     wait_until(lambda: [item["status"] for item in shop.ledger(waits)] == ["done"])
     assert_renewed_once(shop, waits)
+    watch.time.until_all_is_done(20)  # the sweep that renewed the subscription reports the switch at its end
     watch.goes_off("charging-off", after=1 * MINUTES)
 
 
