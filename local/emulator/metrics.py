@@ -114,7 +114,8 @@ class News:
             try:
                 for alarm in list(cloudwatch._alarms.values()):
                     values = [fresh[metric] for metric in _metrics_of(alarm) if metric in fresh]
-                    if any(values) or (values and not alarms.stays_quiet_at_zero(alarm)):
+                    is_on = alarm["StateValue"] == "ALARM"  # a zero may turn the alarm off
+                    if any(values) or (values and (is_on or not alarms.stays_quiet_at_zero(alarm))):
                         _look_at(alarm)
             except RuntimeError:  # the collections changed during the loop
                 for metric, value in fresh.items():
