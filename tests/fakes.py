@@ -270,7 +270,8 @@ class World:
             of = renewal.subscription_id, renewal.renewal_date.isoformat(), refund
             return f"{LINKS}/{receipt_links.token('key', *of)}"
 
-        return Delivery(self.ledger, self.post(execution, now), read, link, self.dunning, lambda _row, _power: PAGE)
+        post, today = self.post(execution, now), self.moment(now).today
+        return Delivery(self.ledger, post, today, read, link, self.dunning, lambda _row, _power: PAGE)
 
     def post(self, execution: str, now: datetime) -> Post:
         return Post(cast("Any", self.ses), SENDER, "receipts", execution, now)

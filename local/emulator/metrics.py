@@ -114,8 +114,7 @@ class News:
             try:
                 for alarm in list(cloudwatch._alarms.values()):
                     values = [fresh[metric] for metric in _metrics_of(alarm) if metric in fresh]
-                    is_on = alarm["StateValue"] == "ALARM"  # a zero may turn the alarm off
-                    if any(values) or (values and (is_on or not alarms.stays_quiet_at_zero(alarm))):
+                    if any(values) or (values and not alarms.stays_quiet_at_zero(alarm)):
                         _look_at(alarm)
             except RuntimeError:  # the collections changed during the loop
                 for metric, value in fresh.items():
@@ -177,7 +176,11 @@ def look_at_all() -> None:
 
 
 def move_on(seconds: float) -> None:
-    """Move the clock of metrics and alarms on. The messages that are in a queue by now become older."""
+    """Move the clock of metrics and alarms on. The messages that are in a queue by now become older.
+
+    The alarms are evaluated first: CloudWatch overlooks no value, however much time passes after the value.
+    """
+    news.look()
     for messages in _messages().values():
         for message in messages:
             _age(message)

@@ -74,7 +74,7 @@ def apply() -> None:
 
 
 async def _move_alarms_on(_method: str, _path: str, body: bytes) -> Answer:
-    metrics.move_on(json.loads(body)["seconds"])
+    await asyncio.to_thread(metrics.move_on, json.loads(body)["seconds"])
     await asyncio.to_thread(metrics.look_at_all)
     return answer_in_json({})
 

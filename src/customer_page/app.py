@@ -30,6 +30,7 @@ from customer_page.visits import (
     dunning,
     full_visit,
     is_of_session,
+    is_within_limit,
     keys,
     pages_in,
     receipt_link,
@@ -223,7 +224,7 @@ def _mail_link(request: Request) -> PageAnswer:
         visit = visit_of(Purpose.SESSION, request.session)
         if not is_of_session(request):
             return visit.pages.notice(pages.STALE, back=OVERVIEW)
-        if at_gateway.is_within_limit(limits.MAILED_LINKS, visit):
+        if is_within_limit(limits.MAILED_LINKS, visit):
             acting.ask_for_link(register(), visit.row, visit.moment)
         return see_other("link-mailed")
 

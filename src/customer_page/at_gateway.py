@@ -20,6 +20,7 @@ from customer_page.visits import (
     dunning,
     full_visit,
     is_of_session,
+    is_within_limit,
     keys,
     register,
     row_of,
@@ -35,8 +36,7 @@ from renewals.ledger.customer_changes import hand_over_work
 from renewals.ledger.limits import Limit
 from renewals.ledger.register import Register
 from renewals.ledger.steps import Row
-from renewals.runtime import aws, telemetry
-from renewals.runtime.settings import setting
+from renewals.runtime import telemetry
 
 NEW_CARD = "new-card"
 CONFIRM = "confirm"
@@ -106,10 +106,6 @@ def _permits(limit: Sequence[Limit], request: Request) -> bool:
     return repeat_while_outdated(
         lambda: is_within_limit(limit, full_visit(request)), tries=LOOKS, otherwise=Collision("the subscription")
     )
-
-
-def is_within_limit(limit: Sequence[Limit], visit: Visit) -> bool:
-    return limits.count(aws.dynamodb(), setting("DYNAMODB_TABLE"), visit.row, limit, visit.moment.wall)
 
 
 def _led_to(url: str, visit: Visit) -> PageAnswer:

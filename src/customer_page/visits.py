@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -12,8 +13,9 @@ from renewals.domain.dunning import Dunning
 from renewals.domain.errors import BadRow
 from renewals.domain.item_values import text
 from renewals.language import words
-from renewals.ledger import account_links, receipt_links
+from renewals.ledger import account_links, limits, receipt_links
 from renewals.ledger.account_links import Grant, Keys, Power, Purpose
+from renewals.ledger.limits import Limit
 from renewals.ledger.receipt_links import LinkKey
 from renewals.ledger.register import Register
 from renewals.ledger.steps import Row
@@ -92,6 +94,11 @@ def row_of(subscription_id: str) -> Row | None:
 
 def is_of_session(request: Request) -> bool:
     return account_links.is_form_token(keys(), request.session, request.form.get("form", ""))
+
+
+def is_within_limit(limit: Sequence[Limit], visit: Visit) -> bool:
+    """Count the visit, and tell whether the limit permits that the customer goes on."""
+    return limits.count(aws.dynamodb(), setting("DYNAMODB_TABLE"), visit.row, limit, visit.moment.wall)
 
 
 def receipt_link(receipt: looking.ListedReceipt) -> str:

@@ -74,16 +74,17 @@ def handler(event: Event, _context: object) -> Reply:
             case PaymentOutcome.CONFIRM:
                 outcome = _confirmed(renewal, post, page, moment)
             case _:
-                outcome = _delivered(renewal, post, page)
+                outcome = _delivered(renewal, post, page, moment.today)
     reply: Reply = {**renewal, "outcome": outcome}
     telemetry.renewal_event("mail", reply)
     return reply
 
 
-def _delivered(renewal: Mapping[str, object], post: Post, page: CustomerPage) -> MailOutcome:
+def _delivered(renewal: Mapping[str, object], post: Post, page: CustomerPage, today: date) -> MailOutcome:
     delivery = Delivery(
         ledger=_ledger(),
         post=post,
+        today=today,
         read_receipt=_read_receipt,
         receipt_link=_receipt_link,
         dunning=Dunning.of(setting("DUNNING_DAYS"), setting("DUNNING_ENDS_AS")),

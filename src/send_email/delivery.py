@@ -6,7 +6,7 @@ Decisions: D98, D99 (DECISIONS.md).
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from email.message import EmailMessage
 from hashlib import sha256
 
@@ -44,14 +44,15 @@ _ENDED = {
 class Delivery:
     """The delivery of mails about renewals. Each execution of the workflow sends at most one mail.
 
-    read_receipt: returns the bytes under a key of S3. receipt_link: returns the link to the receipt of a renewal, or to
-    the receipt of the named refund. dunning: the dunning schedule, from which a mail about a refusal takes its dates.
-    page_link: returns the link to the customer page for the customer of a row; empty without a page. brand: the look of
-    the mails.
+    today: the current day on the subscription's clock. read_receipt: returns the bytes under a key of S3. receipt_link:
+    returns the link to the receipt of a renewal, or to the receipt of the named refund. dunning: the dunning schedule,
+    from which a mail about a refusal takes its dates. page_link: returns the link to the customer page for the customer
+    of a row; empty without a page. brand: the look of the mails.
     """
 
     ledger: Ledger
     post: Post
+    today: date
     read_receipt: Callable[[str], bytes]
     receipt_link: Callable[[Renewal, str], str]
     dunning: Dunning
@@ -127,12 +128,12 @@ class Delivery:
         if renewal.next_attempt is None:
             return None
         tried_again = renewal.status is Status.DECLINED and not is_hard(renewal.decline_code, renewal.advice_code)
-        retry_on = self.dunning.retry_on(renewal, self.post.now.date())
+        retry_on = self.dunning.retry_on(renewal, self.today)
         return Prospects(
             retry_on=retry_on if tried_again else None,
             ends_on=self.dunning.ends_on(renewal.first_tried_on, renewal.dunned, renewal.next_attempt),
             ends_as=self.dunning.ends_as,
-            tries_new_card=self.dunning.tries_new_card(renewal, self.post.now.date()),
+            tries_new_card=self.dunning.tries_new_card(renewal, self.today),
             tries_nothing=retry_on is None,
         )
 

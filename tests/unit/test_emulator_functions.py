@@ -1,10 +1,14 @@
-"""The emulator's log of a call is complete, however late the machine is."""
+"""The emulator's log of a call is complete, however late the machine is, and functions may start at the same moment."""
 
 import queue
-from types import SimpleNamespace
+import sys
+import threading
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from local.emulator.functions import _END_OF_LOG, _log_of_call
+import pytest
+
+from local.emulator.functions import _END_OF_LOG, _log_of_call, _register_sessions_one_at_a_time
 
 
 class _Output:
@@ -34,3 +38,24 @@ def test_the_log_of_a_process_that_died_ends() -> None:
     """A process that has died writes no end mark: its log ends when no line comes any more."""
     assert _log_of_call(_worker(_Output("first", "last", None, "never"), 1)) == "first\nlast"
     assert _log_of_call(SimpleNamespace(_stderr_queue=_Output("only"), _proc=None)) == "only"
+
+
+def test_of_two_functions_that_start_at_once_one_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a session is registered, no other thread changes the sessions, which MiniStack then looks through."""
+    registered: list[str] = []
+    meanwhile: list[threading.Thread] = []
+
+    def register(access_key: str, _session: dict[str, Any]) -> None:
+        if access_key == "first":
+            meanwhile.append(threading.Thread(target=sts.register_session, args=("second", {})))
+            meanwhile[0].start()
+            meanwhile[0].join(0.05)
+        registered.append(access_key)
+
+    sts = SimpleNamespace(register_session=register)
+    monkeypatch.setitem(sys.modules, "ministack", ModuleType("ministack"))
+    monkeypatch.setitem(sys.modules, "ministack.services", SimpleNamespace(sts=sts))
+    _register_sessions_one_at_a_time()
+    sts.register_session("first", {})
+    meanwhile[0].join(5)
+    assert registered == ["first", "second"]

@@ -1,12 +1,13 @@
 """The emulator evaluates alarms soon after new values of their metrics, and loses no value."""
 
 import sys
+from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from local.emulator.metrics import News, clock
+from local.emulator.metrics import News, clock, move_on, news
 
 
 class CloudWatch(ModuleType):
@@ -51,7 +52,8 @@ def _metric(service: str) -> tuple[str, str, frozenset[tuple[str, str]]]:
 def cloudwatch(monkeypatch: pytest.MonkeyPatch) -> CloudWatch:
     made = CloudWatch()
     monkeypatch.setitem(sys.modules, "ministack", ModuleType("ministack"))
-    monkeypatch.setitem(sys.modules, "ministack.services", SimpleNamespace(cloudwatch=made))
+    sqs = SimpleNamespace(_queues_lock=nullcontext(), _queues={})
+    monkeypatch.setitem(sys.modules, "ministack.services", SimpleNamespace(cloudwatch=made, sqs=sqs))
     return made
 
 
@@ -117,4 +119,16 @@ def test_a_zero_beside_another_value_hides_no_value(cloudwatch: CloudWatch) -> N
     for value in (0, 1, 0):
         news.tell(_metric("ours"), value)
     news.look()
+    assert cloudwatch.changes == [("ours", "ALARM")]
+
+
+def test_a_value_is_seen_before_the_clock_is_moved_on(
+    cloudwatch: CloudWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test may move the clock on a moment after a value: the alarm of the value has come on before, as CloudWatch
+    would have turned the alarm on meanwhile."""
+    monkeypatch.setattr(clock, "ahead", 0.0)
+    cloudwatch.keep("ours")
+    news.tell(_metric("ours"), 1)
+    move_on(3600)
     assert cloudwatch.changes == [("ours", "ALARM")]
