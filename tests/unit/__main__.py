@@ -19,11 +19,12 @@ FOLDER = Path(__file__).parent
 OF_THE_FIRST = frozenset(
     (
         "account_links alarms api_document attribute_values audit audit_dependencies bank between_runs catch_up"
-        " charge clock confirmations crashes currencies dispute_events documents ends gateway_catch_up"
-        " gateway_worker import_rows local_stack mail_feedback mail_languages mailbox message metrics model moves"
-        " odd_orders offers on_session pauses printable reasons receipt_numbers receipt_pdf receipt_places receipts"
-        " refund_events refunds reminders renewal_history rules spans starvation steps sweep telemetry timeline"
-        " unit_processes ways_out webhook webhook_handler workflows"
+        " charge charging_off clock confirmations crashes currencies dispute_events documents dunning ends entitlement"
+        " event_publisher events_out gateway_catch_up gateway_worker import_rows local_stack mail_feedback"
+        " mail_languages mailbox message metrics model moves odd_orders offers on_session pauses printable reasons"
+        " receipt_numbers receipt_pdf receipt_places receipts refund_events refunds reminders renewal_history restore"
+        " rules spans starvation steps sweep telemetry timeline unit_processes ways_out webhook webhook_handler"
+        " workflows"
     ).split()
 )
 """The files of the first process, which take half of the time. All other files are the second process's, new files too.
