@@ -122,9 +122,7 @@ def test_a_zero_beside_another_value_hides_no_value(cloudwatch: CloudWatch) -> N
     assert cloudwatch.changes == [("ours", "ALARM")]
 
 
-def test_a_value_is_seen_before_the_clock_is_moved_on(
-    cloudwatch: CloudWatch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_value_is_seen_before_the_clock_is_moved_on(cloudwatch: CloudWatch, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test may move the clock on a moment after a value: the alarm of the value has come on before, as CloudWatch
     would have turned the alarm on meanwhile."""
     monkeypatch.setattr(clock, "ahead", 0.0)
