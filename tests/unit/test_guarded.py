@@ -128,12 +128,13 @@ def test_nothing_logs_where_logs_never_end() -> None:
 
 def test_no_request_or_token_is_logged_by_the_api() -> None:
     """API Gateway logs that a request came, but never its body or headers, nor the path of a link to a receipt or to
-    the customer page."""
+    the customer page. No stage is traced, since X-Ray keeps whole addresses."""
     for name, stage in of_type("AWS::ApiGateway::Stage").items():
         assert [each for each in stage["MethodSettings"] if each.get("DataTraceEnabled")] == []
         with_tokens = "receipts" if name == "SubscriptionApiprodStage" else "/*"
         settings = [each for each in stage["MethodSettings"] if with_tokens in each["ResourcePath"]]
         assert [each["LoggingLevel"] for each in settings] == ["ERROR"]
+        assert "TracingEnabled" not in stage
         assert "$context.path" not in json.dumps(stage.get("AccessLogSetting"))
 
 

@@ -798,7 +798,7 @@ ROUTES = {
 
 def test_the_api_is_these_methods_of_one_stage() -> None:
     """The REST API has the webhook, the gateway's door and exactly the routes of the API's code, passes every request
-    unchanged to the function, and has a single, traced stage."""
+    unchanged to the function, and has a single stage."""
     paths = properties("SubscriptionApi")["Body"]["paths"]
     assert {(path, method) for path in paths for method in paths[path]} == set(ROUTES)
     for (path, method), (function, _) in ROUTES.items():
@@ -809,7 +809,6 @@ def test_the_api_is_these_methods_of_one_stage() -> None:
     assert "x-amazon-apigateway-binary-media-types" not in properties("SubscriptionApi")["Body"]
     assert set(of_type("AWS::ApiGateway::Stage")) == {"SubscriptionApiprodStage", "AccountApiprodStage"}
     assert [each for each in of_type("AWS::ApiGateway::Deployment").values() if "StageName" in each] == []
-    assert properties("SubscriptionApiprodStage")["TracingEnabled"] is True
 
 
 ACCOUNT_PATHS = {("/account", "get"), ("/account/{path+}", "get"), ("/account/{path+}", "post")}
