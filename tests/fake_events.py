@@ -39,7 +39,11 @@ class FakeBus:
 
     @property
     def events(self) -> list[Json]:
-        return [json.loads(entry["Detail"]) for entry in self.taken]
+        return self.events_since(0)
+
+    def events_since(self, before: int) -> list[Json]:
+        """Return the events that the bus took after the first `before` events."""
+        return [json.loads(entry["Detail"]) for entry in self.taken[before:]]
 
 
 def deliver(records: list[Json], handler: Callable[[Json], Json], *, batch: int = 100, most: int = 1000) -> int:

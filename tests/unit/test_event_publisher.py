@@ -71,7 +71,7 @@ class Publisher:
         """Deliver the records, and return what the bus took."""
         before = len(self.bus.taken)
         deliver(records, self.handle, **how)
-        return self.bus.events[before:]
+        return self.bus.events_since(before)
 
 
 @pytest.fixture
@@ -306,7 +306,7 @@ def test_a_span_is_told_again_under_the_same_ids(publisher: Publisher) -> None:
     def told(start: datetime, end: datetime) -> list[Json]:
         before = len(publisher.bus.taken)
         publisher.handle({"from": start.isoformat(), "until": end.isoformat(), "images": images})
-        return publisher.bus.events[before:]
+        return publisher.bus.events_since(before)
 
     again = told(NOON - DAY, NOON + 400 * DAY)
     assert {event["id"] for event in again} == kept
@@ -351,7 +351,7 @@ def _everything(publisher: Publisher, renewals: int, cut: Callable[[int], int | 
         records = shop.streams.records(NOON + n * timedelta(seconds=10))
         before = len(publisher.bus.taken)
         deliver(records, publisher.handle)
-        facts |= {event["id"] for event in publisher.bus.events[before:]}
+        facts |= {json.loads(entry["Detail"])["id"] for entry in publisher.bus.taken[before:]}
         shop.cuts.calls.clear()
         shop.cuts.at = cut(n)
         deliver(records, publisher.handle)

@@ -109,7 +109,7 @@ class Pipeline:
         what the bus took."""
         self._now, before = at, len(self.publisher.bus.taken)
         deliver(self.shop.streams.records(at), self._publish, batch=100, most=100_000)
-        events = self.publisher.bus.events[before:]
+        events = self.publisher.bus.events_since(before)
         self.facts |= {event["id"] for event in events}
         return events
 
@@ -272,7 +272,7 @@ def _told_again(pipeline: Pipeline, now: datetime) -> set[str]:
         pipeline.publisher.handle(
             {"from": (NOON - DAY).isoformat(), "until": (now + DAY).isoformat(), "images": images}
         )
-    return {event["id"] for event in pipeline.publisher.bus.events[before:]}
+    return {event["id"] for event in pipeline.publisher.bus.events_since(before)}
 
 
 @pytest.mark.parametrize("rows", share([200, 10_000], of=2))
@@ -326,6 +326,6 @@ def test_a_restore_of_many_rows_tells_nothing(pipeline: Pipeline, rows: int) -> 
                 restored += 1
     with shop.deployed(until):
         pipeline.publisher.hear(records, most=100_000)
-    assert [event["type"] for event in pipeline.publisher.bus.events[before:]] == []
+    assert [event["type"] for event in pipeline.publisher.bus.events_since(before)] == []
     assert not pipeline.publisher.unreadable.bodies
     assert len(records) >= rows
