@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from email.message import EmailMessage
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from renewals.domain.changes import ChangeKind, of_dispute
-from renewals.domain.renewal import MailKind, MailState
+from renewals.domain import confirmations
+from renewals.domain.changes import Change, ChangeKind, of_dispute
+from renewals.domain.renewal import Mail, MailKind, MailState
 from renewals.domain.timeline import timeline
 from renewals.domain.transitions import Action, NotAllowed
 from renewals.language import words
@@ -703,6 +705,18 @@ def test_a_link_is_mailed_of_a_row_with_a_fault(stack: Stack, row: Json) -> None
     [subject] = stack.settle(NOON + LATER)
     assert subject.startswith("Your link to your subscription to ")
     assert "https://shop.example/account" in _last(stack)
+
+
+def test_of_two_requests_for_a_link_at_the_same_moment_one_is_answered(stack: Stack) -> None:
+    """Two windows ask for a link at the same moment. One link is mailed, and no link is owed any more, in whatever
+    order the records are read."""
+    mail = Mail(MailState.SENT, "token", "run-1", NOON, "ann@customer.example")
+    asked = [Change(NOON, "customer", ChangeKind.LINK_ASKED, {}, key, True, mail) for key in ("a", "b")]
+    stack.sign_up(NOON)
+    row = stack.shop.row()
+    for latest in (asked, asked[::-1]):
+        unsent = [replace(each, mail=None) if each.key == "a" else each for each in latest]
+        assert confirmations.owed(row, unsent, (), NOON, tested=False) == []
 
 
 @pytest.mark.parametrize("row", [{"amount": "by hand"}, {"interval": "fortnight"}, {"plan": Decimal(5)}])

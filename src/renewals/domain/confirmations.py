@@ -189,10 +189,11 @@ def _asks_for_link(change: Change) -> bool:
     return change.what is ChangeKind.LINK_ASKED
 
 
-def _moment(change: Change) -> tuple[bool, datetime]:
+def _moment(change: Change) -> tuple[bool, datetime, str]:
     """Return the place of a change among all changes. The creation is the first change, although a test clock may have
-    dated later changes before the creation."""
-    return change.what is not ChangeKind.CREATED, change.at
+    dated later changes before the creation. Of two changes at the same moment, every reader takes the same for the
+    later one."""
+    return change.what is not ChangeKind.CREATED, change.at, change.key
 
 
 def _of_life(latest: Sequence[Change], subscription: Known) -> Iterator[Confirmation]:
