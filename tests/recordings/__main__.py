@@ -32,26 +32,23 @@ def main() -> int:
     compare.add_argument("--with", dest="commit", default="HEAD", metavar="COMMIT")
     for command in (accept, compare):
         command.add_argument("tests", nargs="+", help="files or tests, as pytest names them")
-    accept.add_argument(
-        "--proof", action="store_true", help="run the cases of `make proof` too, which else stay as they are"
-    )
     asked = parser.parse_args()
     if asked.command == "accept":
-        return _accept(sorted({test.partition("[")[0] for test in asked.tests}), proof=asked.proof)
+        return _accept(sorted({test.partition("[")[0] for test in asked.tests}))
     return _compare(asked.tests, asked.commit)
 
 
-def _accept(tests: list[str], *, proof: bool) -> int:
-    ran = _run(tests, ROOT, *(("-m", "proof or not proof") if proof else ()))
+def _accept(tests: list[str]) -> int:
+    ran = _run(tests, ROOT)
     if ran is None:
         print("Nothing is recorded: tests failed.")
         return 1
-    _keep(ran, tests, set() if proof else _proofs(tests))
+    _keep(ran, tests)
     return 0
 
 
-def _keep(ran: list[dict[str, Any]], tests: list[str], left_out: set[str]) -> None:
-    """Keep the calls just recorded as the right calls of these tests. left_out: the cases that did not run."""
+def _keep(ran: list[dict[str, Any]], tests: list[str]) -> None:
+    """Keep the calls just recorded as the right calls of these tests."""
     modules: dict[str, dict[str, kept.Recording]] = defaultdict(dict)
     words: dict[str, dict[str, str]] = {which: dict(kept.known(which)) for which in kept.LISTS}
     for line in ran:
@@ -62,10 +59,6 @@ def _keep(ran: list[dict[str, Any]], tests: list[str], left_out: set[str]) -> No
             named = {kept.short(kind): kind for kind in kinds}
             recording.kinds |= named.keys()
             words[which] |= named
-    for test in left_out:
-        module, name, parameters = kept.place(test)
-        if name in modules[module]:
-            completed(modules[module][name], kept.recordings(module).get(name), parameters)
     for module, recorded in _whole(tests, modules).items():
         kept.write_recordings(module, recorded)
     used = kept.kinds_in_use()
@@ -76,20 +69,6 @@ def _keep(ran: list[dict[str, Any]], tests: list[str], left_out: set[str]) -> No
                 print(f"{sign} in {which}: {words[which].get(name, name)}")
         kept.write_known(which, now, TITLES)
     print(f"recorded: {sum(len(recorded) for recorded in modules.values())} tests in {len(modules)} files")
-
-
-def completed(recording: kept.Recording, before: kept.Recording | None, parameters: str) -> None:
-    """Complete a new recording by a case that did not run, as the recording before has the case."""
-    if before is not None and parameters in before.digests:
-        recording.digests[parameters] = before.digests[parameters]
-        recording.kinds |= before.kinds
-
-
-def _proofs(tests: list[str]) -> set[str]:
-    """Return the cases of these tests that are marked `proof`, which an ordinary run leaves out."""
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-m", "proof", *tests]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return {line for line in listed.stdout.splitlines() if "::" in line}
 
 
 def _whole(tests: list[str], modules: dict[str, dict[str, kept.Recording]]) -> dict[str, dict[str, kept.Recording]]:
@@ -127,13 +106,12 @@ def _compare(tests: list[str], commit: str) -> int:
     return 1 if differ else 0
 
 
-def _run(tests: list[str], folder: Path, *options: str) -> list[dict[str, Any]] | None:
-    """Run these tests in a checkout, and return the recorded calls of every test; None where a test failed. options:
-    options of pytest."""
+def _run(tests: list[str], folder: Path) -> list[dict[str, Any]] | None:
+    """Run these tests in a checkout, and return the recorded calls of every test; None where a test failed."""
     many = any((folder / test).is_dir() for test in tests)
     processes = ["--numprocesses", "2", "--dist", "worksteal"] if many else []
     with TemporaryDirectory() as records:
-        command = [sys.executable, "-m", "pytest", *processes, *options, *tests]
+        command = [sys.executable, "-m", "pytest", *processes, *tests]
         done = subprocess.run(command, cwd=folder, env=os.environ | {kept.RECORD_TO: records}, check=False)
         lines = [line for path in Path(records).glob("*.jsonl") for line in path.read_text().splitlines()]
     return [json.loads(line) for line in lines] if done.returncode == 0 else None

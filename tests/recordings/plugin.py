@@ -20,7 +20,8 @@ LEFT_OUT: dict[str, str] = {
     "test_stripe_gateway": "random ids of the sandbox",
 }
 """Tests without a recording, with the reason: the name of a file, or of a file and a test. Tests drawn by Hypothesis,
-and tests with calls from several threads, are not recorded either."""
+and tests with calls from several threads, are not recorded either; nor are the cases that only `make proof` runs: nobody
+would accept their calls."""
 
 WITHOUT_DAYS = frozenset(
     (
@@ -57,7 +58,8 @@ def _is_recorded(item: pytest.Item) -> bool:
     module, name, _ = kept.place(item.nodeid)
     drawn = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
     wanted = os.environ.get(kept.RECORD_TO) or name in kept.recordings(module)
-    return bool(wanted) and not drawn and LEFT_OUT.keys().isdisjoint({module, f"{module}::{name}"})
+    is_proof = item.get_closest_marker("proof") is not None
+    return bool(wanted) and not drawn and not is_proof and LEFT_OUT.keys().isdisjoint({module, f"{module}::{name}"})
 
 
 def _record(test: str, told: recorder.Told) -> None:

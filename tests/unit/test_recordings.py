@@ -11,7 +11,6 @@ import pytest
 from renewals.runtime import dynamodb
 from tests import sources
 from tests.fakes import World
-from tests.recordings import __main__ as recordings_command
 from tests.recordings import kept, plugin, recorder
 
 UNIT = Path(__file__).parent
@@ -142,14 +141,3 @@ def test_no_recording_is_of_a_test_that_is_gone() -> None:
         assert {name.rpartition("::")[2] for name in kept.recordings(module)} <= there, module
     for name in plugin.LEFT_OUT.keys() | plugin.WITHOUT_DAYS:
         assert (UNIT / f"{name.partition('::')[0]}.py").exists(), name
-
-
-def test_a_case_that_did_not_run_keeps_its_recording() -> None:
-    """Cases marked `proof` do not run when calls are accepted: they keep the recording before, and no case is made
-    up."""
-    before = kept.Recording({"old"}, {"[1]": "aaaa", "[2]": "bbbb"})
-    now = kept.Recording({"new"}, {"[1]": "cccc"})
-    recordings_command.completed(now, before, "[2]")
-    recordings_command.completed(now, before, "[3]")
-    recordings_command.completed(now, None, "[4]")
-    assert (now.digests, now.kinds) == ({"[1]": "cccc", "[2]": "bbbb"}, {"new", "old"})
