@@ -7,6 +7,7 @@ the dashboard's own JSON. Durations in the picture are durations on this machine
 """
 
 import json
+import math
 import random
 import re
 import shutil
@@ -68,10 +69,12 @@ class _Day:
         self._sandbox.peaceful()
         self._time.for_alarms(3600)
 
-    def audit(self) -> None:
+    def night(self) -> None:
+        """Run the audit and the catch-up, as their schedules do at night."""
         today = datetime.now(UTC).date()
         days = {"from": (today - timedelta(days=1)).isoformat(), "to": today.isoformat()}
         self._call("AuditFunctionName", days)
+        self._call("CatchUpFunctionName", {})
 
     def _subscribe(self, identity: str) -> None:
         amount, currency = self._random.choice(_PRICES)
@@ -221,11 +224,12 @@ def draw(measured: _Measured, file: Path, told: str) -> None:
 
 def _draw_alarms(axes: Any, arns: list[str], states: dict[str, str]) -> None:
     axes.set_axis_off()
+    rows = math.ceil(len(arns) / 5)
     for number, arn in enumerate(arns):
         row, column = divmod(number, 5)
         axes.text(
             column / 5,
-            0.85 - row * 0.27,
+            0.95 - row / rows,
             f"  {arn.rpartition(':')[2]}",
             fontsize=8,
             color="white",
@@ -243,7 +247,7 @@ def main() -> None:
         with step("a day"):
             for hour in range(_HOURS):
                 day.live(hour)
-            day.audit()
+            day.night()
         until = datetime.now(UTC) + timedelta(hours=_HOURS, minutes=5)
         file = ROOT / "docs/dashboard.png"
         draw(
