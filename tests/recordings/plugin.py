@@ -20,8 +20,7 @@ LEFT_OUT: dict[str, str] = {
     "test_stripe_gateway": "random ids of the sandbox",
 }
 """Tests without a recording, with the reason: the name of a file, or of a file and a test. Tests drawn by Hypothesis,
-and tests with calls from several threads, are not recorded either; nor are the cases that only `make proof` runs: nobody
-would accept their calls."""
+tests with calls from several threads, and the cases that only `make proof` runs, are not recorded either."""
 
 WITHOUT_DAYS = frozenset(
     (
