@@ -29,7 +29,9 @@ BUILT = Path(".aws-sam/build")
 ALIAS = "live"
 TASKS = ("ProcessPayment", "GenerateReceipt", "SendEmail")
 SHIFTED = (*TASKS, "WebhookHandler", "SubscriptionsApi")
-"""Schedules and the queue call the remaining functions, and retry failed calls."""
+"""The functions that new code reaches little by little. Schedules, queues and streams call most of the remaining
+functions, and retry failed calls. The customer page, the links to receipts and the door for events of the gateway get
+new code at once, because no renewal waits for them."""
 ALARMS = ("lambda-errors", "stepfunctions-failed", "stepfunctions-timed-out", "renewals-failed", "api-5xx-errors")
 
 

@@ -58,11 +58,13 @@ def document() -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ResponseValidationError", "ValidationError"):
         made["components"]["schemas"].pop(unused, None)
     listed = made["paths"]["/subscriptions/{subscription_id}/receipts"]["get"]["responses"]
-    made["paths"]["/receipts/{token}"] = {"get": _receipt_link({name: listed[name] for name in _REFUSALS_OF_LINKS})}
+    refusals = {name: listed[name] for name in _REFUSALS_OF_LINKS}
+    refusals["404"] = refusals["404"] | {"description": "The link opens no receipt."}
+    made["paths"]["/receipts/{token}"] = {"get": _receipt_link(refusals)}
     return made
 
 
-_REFUSALS_OF_LINKS = ("403", "404", "429", "500", "503")
+_REFUSALS_OF_LINKS = ("404", "429", "500", "503")
 
 
 def _receipt_link(refusals: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ MINUTES, HOURS = 60, 3600
 NEVER_HERE = {"stepfunctions-timed-out", "api-throttled"}
 """The emulator ends no execution after 300 seconds and throttles no API: only
 test_template_alarms.py asserts these alarms."""
-ELSEWHERE = {"mail-bounces", "dunning-held", "mail-feedback-dead-letters", "gateway-dead-letters", "disputes"}
+ELSEWHERE = {"mail-bounces", "dunning-held", "gateway-dead-letters", "disputes"}
 """Alarms on SES's feedback and on events of the gateway have tests of their own: test_mail_feedback.py and
 test_gateway_door.py."""
 
@@ -605,6 +605,17 @@ def test_a_typed_address_that_cannot_be_handled(shop: Shop, watch: Watch) -> Non
     shop.retries_until(lambda: "address-dead-letters" in watch.on())
     queues.purge_queue(QueueUrl=dead)
     watch.goes_off("address-dead-letters")
+
+
+def test_feedback_of_ses_that_cannot_be_recorded(shop: Shop, watch: Watch) -> None:
+    """A message among the dead letters of SES's feedback turns on an alarm, until a person deletes the message. (The
+    emulator drops an event that the function cannot handle: the message is put there by hand.)"""
+    queues = shop.stack.client("sqs")
+    [dead] = queues.list_queues(QueueNamePrefix="subscription-mgmt-mail-feedback-dead-letters")["QueueUrls"]
+    queues.send_message(QueueUrl=dead, MessageBody="{}")
+    watch.comes_on("mail-feedback-dead-letters")
+    queues.purge_queue(QueueUrl=dead)
+    watch.goes_off("mail-feedback-dead-letters")
 
 
 def test_declarations_wait_for_a_person(shop: Shop, watch: Watch) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from tests.integration.shop import FAILED, SUCCEEDED, Shop, today, wait_until
 
+_FIVE_MINUTES = 300
+
 
 def _alarm(shop: Shop, name: str) -> str:
     names = [f"subscription-mgmt-{name}-prod"]
@@ -17,7 +19,8 @@ def _alarm(shop: Shop, name: str) -> str:
 
 def test_a_bounce_marks_the_address_and_raises_the_alarm(shop: Shop) -> None:
     """A published bounce marks the address in the row, the receipt waits, and the alarm comes on. The corrected address
-    gets the mail, and the same bounce, published again, marks nothing."""
+    gets the mail, and the same bounce, published again, marks nothing. Five minutes after the bounces, the alarm goes
+    off."""
     subscriber = shop.subscribe()
     assert shop.renew(subscriber).status == SUCCEEDED
     bounce = shop.bounce_of(subscriber, "receipt_1")
@@ -34,11 +37,13 @@ def test_a_bounce_marks_the_address_and_raises_the_alarm(shop: Shop) -> None:
     shop.publish(bounce)
     assert shop.ledger(subscriber)[0]["status"] == "done"
     assert shop.row(subscriber)["mail_fault"]["address"] == subscriber.email
+    shop.time.for_alarms(_FIVE_MINUTES)
+    assert _alarm(shop, "mail-bounces") == "OK"
 
 
 def test_nobody_is_canceled_without_having_been_told(shop: Shop) -> None:
     """Where the last dunning date has come and the final notice came back, the subscription stays past due, nothing is
-    charged, and an alarm comes on."""
+    charged, and an alarm comes on. It goes off five minutes later."""
     subscriber = shop.subscribe(card="pm_card_chargeCustomerFail")
     assert shop.renew(subscriber).payment["outcome"] == "declined"
 
@@ -61,6 +66,8 @@ def test_nobody_is_canceled_without_having_been_told(shop: Shop) -> None:
     )
     assert (shop.row(subscriber)["status"], len(shop.charges(subscriber))) == ("past_due", 1)
     wait_until(lambda: _alarm(shop, "dunning-held") == "ALARM")
+    shop.time.for_alarms(_FIVE_MINUTES)
+    assert _alarm(shop, "dunning-held") == "OK"
 
 
 def test_mail_to_a_marked_address_is_not_sent(shop: Shop) -> None:
