@@ -198,6 +198,10 @@ def look_up(item: Any, parts: list[str], absent: Any = None) -> Any:
     return item
 
 
+_LARGE = 1_000
+"""Items of a table. Tests change smaller tables past the client, too."""
+
+
 @dataclass
 class FakeDynamoDB:
     """Tables of items by their two keys. keys: table to the name of its range key. hash_keys: table to the name of its
@@ -230,6 +234,9 @@ class FakeDynamoDB:
     _held: set[Place] = field(default_factory=set)
     lock: threading.RLock = field(default_factory=threading.RLock)
     _indexed: dict[tuple[str, str], dict[str, list[Item]]] = field(default_factory=dict)
+    _partitions: dict[str, tuple[dict[tuple[str, str], Item], int, dict[str, list[tuple[str, str]]]]] = field(
+        default_factory=dict
+    )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a copy, which gets a lock of its own."""
@@ -247,8 +254,8 @@ class FakeDynamoDB:
                 return self._index_page(q)
             assert q["ConsistentRead"]
             wanted = plain(q["ExpressionAttributeValues"])[":id"]
-            of_one = [each for each in self.items(q["TableName"]).items() if each[0][0] == wanted]
-            found = [item for _, item in sorted(of_one)]
+            items = self.items(q["TableName"])
+            found = [items[key] for key in self._partition(q["TableName"], wanted)]
             ordered = found if q["ScanIndexForward"] else found[::-1]
             if "ExclusiveStartKey" in q:  # the item with this key may have been deleted between two pages
                 start = self._key(q["TableName"], plain(q["ExclusiveStartKey"]))
@@ -331,6 +338,20 @@ class FakeDynamoDB:
                 items.sort(key=lambda item: (item[range_key], *self._key(table, item)))
             self._indexed[table, index] = made
         return self._indexed[table, index]
+
+    def _partition(self, table: str, hash_key: str) -> list[tuple[str, str]]:
+        """Return the keys of the items with this hash key, in order. The keys of a large table are sorted anew once
+        items have come or gone: a search through all items at each query would take hours."""
+        items = self.items(table)
+        if len(items) < _LARGE:
+            return sorted(key for key in items if key[0] == hash_key)
+        sorted_of, count, partitions = self._partitions.get(table, (None, 0, {}))
+        if sorted_of is not items or count != len(items):
+            partitions = {}
+            for key in sorted(items):
+                partitions.setdefault(key[0], []).append(key)
+            self._partitions[table] = items, len(items), partitions
+        return partitions.get(hash_key, [])
 
     def get_item(self, **q: Any) -> Item:
         with self.around("dynamodb.GetItem"):
@@ -435,6 +456,7 @@ class FakeDynamoDB:
         if self.stream is not None:
             self.stream.append((table, old, None))
         self._indexed.clear()
+        self._partitions.clear()
 
     def _key(self, table: str, item: Item) -> tuple[str, str]:
         if table in self.hash_keys:
