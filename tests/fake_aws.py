@@ -199,7 +199,8 @@ def look_up(item: Any, parts: list[str], absent: Any = None) -> Any:
 
 
 _LARGE = 1_000
-"""Items of a table. Tests change smaller tables past the client, too."""
+"""The number of items from which on the keys of a table are kept in order. Some tests change the items of smaller
+tables without the client, and the kept order would then be out of date."""
 
 
 @dataclass

@@ -660,7 +660,7 @@ def test_a_payment_method_that_is_given_twice_before_the_mail_is_told(stack: Sta
 FAULTS: list[Json] = [
     {"amount": "by hand"},
     {"amount": Decimal("29.999")},
-    {"currency": "XXX"},  # the code of ISO 4217 for "no currency"
+    {"currency": "QQQ"},
     {"renewal_date": "not a day"},
     {"interval": "fortnight"},
     {"interval_count": Decimal(0)},

@@ -1,6 +1,6 @@
 """One truthful mail for every outcome, and never two."""
 
-from datetime import timedelta
+from datetime import timedelta, timezone
 from decimal import Decimal
 from email.message import EmailMessage
 from hashlib import sha256
@@ -63,6 +63,18 @@ def test_a_decline_mail_says_what_happened_and_what_happens_next(shop: World) ->
     assert "You have not been charged." in text
     assert "Your subscription is past due. We will try the same card again on" in text
     assert not list(mail.iter_attachments())
+
+
+def test_the_days_of_a_mail_are_the_days_of_the_business(shop: World) -> None:
+    """The mail of a decline goes out late, when the next day has begun in the time zone of the business but not in UTC:
+    the mail names the next day as the earliest day of an attempt."""
+    shop.zone = timezone(timedelta(hours=9))
+    shop.subscribe(payment_method="pm_declined")
+    shop.renew()
+    later = NOON + timedelta(hours=32)  # 20:00 on 1 February in UTC
+    shop.delivery("run-1", later).deliver("sub_1", "cus_1", DUE.isoformat(), "declined", 1)
+    [mail] = shop.mails()
+    assert "We will try the same card again on 2 February 2026." in " ".join(_text(mail, "plain").split())
 
 
 def test_an_action_required_mail_names_the_bank(shop: World) -> None:

@@ -351,7 +351,7 @@ def _everything(publisher: Publisher, renewals: int, cut: Callable[[int], int | 
         records = shop.streams.records(NOON + n * timedelta(seconds=10))
         before = len(publisher.bus.taken)
         deliver(records, publisher.handle)
-        facts |= {json.loads(entry["Detail"])["id"] for entry in publisher.bus.taken[before:]}
+        facts |= {event["id"] for event in publisher.bus.events_since(before)}
         shop.cuts.calls.clear()
         shop.cuts.at = cut(n)
         deliver(records, publisher.handle)

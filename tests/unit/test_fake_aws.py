@@ -162,6 +162,28 @@ def test_a_page_begins_after_a_key_that_is_gone(clients: tuple[Any, Any]) -> Non
     assert pages == [days[2:], days[1::-1]] * 2
 
 
+def test_a_large_table_is_queried_as_it_stands() -> None:
+    """The keys of a large table are kept in order between queries: an item that has come is found, and an item that has
+    gone is not, also if one came and one went between two queries."""
+    made = FakeDynamoDB({"renewals": "renewal_date"})
+    asked = {
+        "TableName": "renewals", "KeyConditionExpression": "subscription_id = :id", "ConsistentRead": True,
+        "ExpressionAttributeValues": {":id": {"S": "s"}}, "Limit": 10, "ScanIndexForward": True,
+    }  # fmt: skip
+
+    def found() -> list[str]:
+        return [item["renewal_date"]["S"] for item in made.query(**asked)["Items"]]
+
+    for n in range(2000):
+        made.put("renewals", {"subscription_id": f"other_{n}", "renewal_date": "2026-01-31"})
+    for day in ("2026-03-31", "2026-01-31"):
+        made.put("renewals", {"subscription_id": "s", "renewal_date": day})
+    assert found() == ["2026-01-31", "2026-03-31"]
+    made.put("renewals", {"subscription_id": "s", "renewal_date": "2026-02-28"})
+    made.delete("renewals", ("s", "2026-03-31"))
+    assert found() == ["2026-01-31", "2026-02-28"]
+
+
 def test_two_actions_on_one_item_are_refused(clients: tuple[Any, Any]) -> None:
     """Both the fake and moto refuse a transaction with a check and an update of one item."""
     update = _change("#status = :claimed")
