@@ -1,6 +1,7 @@
 """The sandbox gateway for the tests."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -14,13 +15,20 @@ from local.gateway import DEFAULT_API_KEY, Gateway
 @contextmanager
 def serving(api_key: str = DEFAULT_API_KEY) -> Iterator[Gateway]:
     """Run a sandbox gateway until the block ends. The gateway needs a fifth of a second to end: the next test runs
-    meanwhile. The thread that ends a gateway ends with the gateway: beside an idle thread, each transaction of the
-    tables in memory would wait as if a thread were at work."""
+    meanwhile."""
     served = gateway.serving(api_key)
     try:
         yield served.__enter__()
     finally:
-        Thread(target=served.__exit__, args=(None, None, None), name="gateway ends").start()
+        Thread(target=served.__exit__, args=(None, None, None), name="gateway ends", daemon=True).start()
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 5) -> bool:
+    """Wait until the condition holds, for so many seconds at most. Returns whether it holds."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
 
 
 @dataclass

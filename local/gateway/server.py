@@ -4,7 +4,6 @@ import asyncio
 import secrets
 import socket
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,13 +81,25 @@ def listen(port: int) -> tuple[socket.socket, str]:
     return listening, f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def server(api_key: str) -> uvicorn.Server:
+class _Server(uvicorn.Server):
+    """Says when it has started, so that nobody has to ask again and again."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.has_started = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.has_started.set()
+
+
+def server(api_key: str) -> _Server:
     # An idle connection stays open. A closed connection would look to the client like an unrequested hostile mode.
     config = uvicorn.Config(
         application(Api(api_key)), http=_Connection, ws="none", lifespan="off", log_config=None, access_log=False,
         timeout_keep_alive=600, timeout_graceful_shutdown=1,
     )  # fmt: skip
-    return uvicorn.Server(config)
+    return _Server(config)
 
 
 @contextmanager
@@ -98,12 +109,9 @@ def serving(api_key: str = DEFAULT_API_KEY) -> Iterator[Gateway]:
     running = server(api_key)
     thread = threading.Thread(target=running.run, args=([listening],), name="gateway", daemon=True)
     thread.start()
-    deadline = time.monotonic() + _STARTUP
     try:
-        while not running.started:
-            if not thread.is_alive() or time.monotonic() > deadline:
-                raise RuntimeError("the sandbox gateway did not start")
-            time.sleep(0.01)
+        if not running.has_started.wait(_STARTUP):
+            raise RuntimeError("the sandbox gateway did not start")
         yield Gateway(url, api_key, Sandbox(url))
     finally:
         running.should_exit = True

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.integration.stacks import RUN, SHARES, Share, end_stacks_of
-from tests.unit.__main__ import run
+from tests.unit.__main__ import PYTEST, run
 
 _FOLDER = Path(__file__).parent
-_COMMAND = [sys.executable, "-m", "pytest", "-rs", str(_FOLDER), "-p", "no:xdist", "-p", "no:anyio"]
+_COMMAND = [*PYTEST, "-rs", str(_FOLDER)]
 
 
 def commands(more: Sequence[str]) -> list[list[str]]:

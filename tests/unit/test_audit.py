@@ -861,6 +861,7 @@ def test_a_part_that_is_full_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(parts) > 2
 
 
+@pytest.mark.usefixtures("without_waits")
 def test_what_dynamodb_leaves_out_is_asked_for_again(auditor: Auditor) -> None:
     """DynamoDB answers a throttled batch in part: the audit asks for the rest again, and fails if DynamoDB never
     answers the rest."""

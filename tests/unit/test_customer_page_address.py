@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
+from customer_page import by_address
 from customer_page.request import LARGEST_FORM
 from renewals.language.tags import LANGUAGES
+from renewals.runtime.renewal_queue import send_messages
 from tests.fake_aws import error
 from tests.fakes import World
 from tests.visitor import ANN, Page, Visitor
@@ -162,7 +165,7 @@ def test_a_queue_that_fails_is_told(visitor: Visitor, monkeypatch: pytest.Monkey
         return {"Failed": [{"Id": each["Id"], "Code": "InternalError"} for each in q["Entries"]]}
 
     monkeypatch.setattr(visitor, "send_message_batch", refused)
-    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr(by_address, "send_messages", partial(send_messages, wait=lambda _: None))
     assert typed(visitor).status == 503
 
 

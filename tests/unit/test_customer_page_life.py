@@ -49,7 +49,7 @@ API = {"STATE_MACHINE_ARN": "workflow", "GRACE_DAYS": "7"}
 CARDS = ("pm_ok", "pm_declined", "pm_3ds", "pm_3ds_asks_nobody")
 ENDED = (Cut, ClientError, BotoCoreError, GatewayUnavailable)
 """The errors by which a function ends on Lambda. Any other error is a mistake of the product, and fails the test."""
-SHORT = 12
+SHORT = 8
 QUIET = 8
 """The rounds of sweeps after which everything that is due has come to its end."""
 

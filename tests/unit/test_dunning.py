@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 from decimal import Decimal
 from email.message import EmailMessage
+from itertools import product
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from renewals.domain.payment import Failure, PaymentState
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.ledger import forecast
 from tests.fakes import DUE, DUNNING, LATER, NOON, PAGE, World
+from tests.shares import rotating
 from tests.visitor import visiting
 
 DAY = timedelta(days=1)
@@ -139,9 +141,14 @@ def test_a_new_card_is_tried_at_once_and_costs_no_date_of_the_schedule(shop: Wor
     assert _attempts_on(shop, range(1, 10)) == [1, 3, 5, 7]
 
 
-@pytest.mark.parametrize("address", ["ann@customer.example", "nowhere"])
-@pytest.mark.parametrize("days", ["1,3,5,7", "1,2,3,5,8,13,21,30"])
-@pytest.mark.parametrize("refused", ["soft", "hard", "asked to confirm"])
+@pytest.mark.parametrize(
+    ("refused", "days", "address"),
+    rotating(
+        ["soft", "hard", "asked to confirm"],
+        [*product(["1,3,5,7", "1,2,3,5,8,13,21,30"], ["ann@customer.example", "nowhere"])],
+        of=2,
+    ),
+)
 def test_a_period_is_tried_at_most_fifteen_times_in_thirty_days(
     shop: World, refused: str, days: str, address: str
 ) -> None:

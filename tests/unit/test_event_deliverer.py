@@ -444,14 +444,14 @@ def test_of_a_large_answer_little_is_read(receiver: tuple[str, list[bytes]], mon
 
 def test_an_answer_that_drips_is_ended(receiver: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer whose bytes come one by one is ended when the time for the whole request is over."""
-    monkeypatch.setattr(posting, "SECONDS", 0.5)
+    monkeypatch.setattr(posting, "SECONDS", 0.2)
     began = time.monotonic()
     with pytest.raises(NotDelivered, match=r"^timed_out$"):
         post(f"{receiver[0]}/drip", b"{}", {}, may_be_local=True)
     assert time.monotonic() - began < 2
 
 
-@pytest.mark.parametrize(("look_up", "answer", "reason"), [(2, 0, "timed_out"), (0.4, 5, "timed_out"), (0.4, 0, None)])
+@pytest.mark.parametrize(("look_up", "answer", "reason"), [(2, 0, "timed_out"), (0.3, 5, "timed_out"), (0.1, 0, None)])
 def test_the_look_up_of_the_host_counts_too(
     receiver: tuple[str, list[bytes]],
     monkeypatch: pytest.MonkeyPatch,
@@ -461,7 +461,7 @@ def test_the_look_up_of_the_host_counts_too(
 ) -> None:
     """Name servers that answer slowly leave less time for the rest of the request: look-up and answer together end in
     time, so that a batch of three requests ends before the function's own time-out."""
-    monkeypatch.setattr(posting, "SECONDS", 0.6)
+    monkeypatch.setattr(posting, "SECONDS", 0.4)
     asked: Callable[..., Any] = socket.getaddrinfo
 
     def slowly(*of: Any, **more: Any) -> Any:
@@ -475,7 +475,7 @@ def test_the_look_up_of_the_host_counts_too(
     except NotDelivered as why:
         told = str(why)
     assert told == reason
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 0.65
 
 
 @pytest.fixture
@@ -511,11 +511,11 @@ def test_the_time_that_ends_while_the_connection_is_made_ends_the_request(
 ) -> None:
     """The time for the request runs out while the connection is still being made. At that moment the timer has no
     socket to shut down. The function nevertheless ends the request, and sends nothing to the receiver."""
-    monkeypatch.setattr(posting, "SECONDS", 0.5)
+    monkeypatch.setattr(posting, "SECONDS", 0.2)
     reach = posting.connected
 
     def slowly(address: posting.CheckedAddress, port: int, seconds: float) -> socket.socket:
-        time.sleep(0.7)
+        time.sleep(0.3)
         return reach(address, port, seconds)
 
     monkeypatch.setattr(posting, "connected", slowly)

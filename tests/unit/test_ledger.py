@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from renewals.domain.renewal import Mail, MailKind, MailState, Renewal, Status
 from renewals.domain.subscription import SubscriptionStatus
 from renewals.ledger import claim_steps, dunning_steps, mail_steps, payment_steps, receipt_steps
 from renewals.ledger.steps import LEASE, Step
-from renewals.runtime import dynamodb
 from renewals.runtime.aws_errors import transient_aws_errors_as
 from tests.fake_aws import error
 from tests.fakes import DUE, LATER, NOON, World
@@ -342,13 +340,7 @@ PASSING = [
 ]
 
 
-@pytest.fixture
-def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Colliding writers do not wait in these tests."""
-    monkeypatch.setattr(dynamodb, "time", SimpleNamespace(sleep=lambda _seconds: None))
-
-
-@pytest.mark.usefixtures("_unhurried")
+@pytest.mark.usefixtures("without_waits")
 @pytest.mark.parametrize("passing", PASSING, ids=str)
 def test_a_conflict_is_no_answer_and_is_tried_again(shop: World, passing: ClientError) -> None:
     """A write throttled or in conflict with a second writer is made again, and the renewal does not notice."""
@@ -358,7 +350,7 @@ def test_a_conflict_is_no_answer_and_is_tried_again(shop: World, passing: Client
     assert not shop.dynamodb.trouble
 
 
-@pytest.mark.usefixtures("_unhurried")
+@pytest.mark.usefixtures("without_waits")
 @pytest.mark.parametrize("passing", PASSING, ids=str)
 def test_a_conflict_without_end_is_the_tasks_to_try_again(shop: World, passing: ClientError) -> None:
     """After a bounded number of conflicts the task ends with an error that the workflow retries."""

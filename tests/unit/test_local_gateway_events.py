@@ -12,7 +12,7 @@ from local.gateway import Gateway, official_client
 from local.gateway.client import Sandbox
 from local.gateway_events import send_events
 from renewals.domain.gateway_event import GatewayEvent, GatewayEventType
-from tests.sandbox import serving
+from tests.sandbox import eventually, serving
 from tests.unit.test_sandbox_events import Receiver, receiving
 
 
@@ -84,7 +84,7 @@ def test_the_stack_takes_every_event_that_is_sent(gateway: Gateway, receiver: Re
     store = _Store(signing="")
     send_events(_stack(gateway, receiver, store))
     _play(gateway.sandbox, official_client(gateway.url, gateway.api_key).v1)
-    receiver.wait_until(lambda: {_type(body) for body, _ in receiver.requests} == set(GatewayEventType))
+    eventually(lambda: {_type(body) for body, _ in receiver.requests} == set(GatewayEventType))
     secret = json.loads(store.kept)["signing"]
     assert secret.startswith("whsec_")
     for body, signature in receiver.requests:

@@ -537,7 +537,6 @@ def test_the_id_of_an_event_is_of_its_deployment_alone(shop: Shop) -> None:
     late=st.timedeltas(timedelta(0), timedelta(milliseconds=1)),
     test_clock=st.integers(-5000, 5000),
 )
-@settings(max_examples=300, deadline=None)
 def test_a_sequence_rises_with_the_moment(first: datetime, apart: timedelta, late: timedelta, test_clock: int) -> None:
     """Of two writes, the later write has the higher sequence, with and without a test clock, although DynamoDB names
     only the second; and no sequence is too large for a number of JavaScript."""

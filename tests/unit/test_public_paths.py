@@ -139,7 +139,7 @@ def ask(case: Any, odd: Oddity, deployment: Deployment) -> None:
 
 @public_paths.given(number=numbers)
 @public_paths.parametrize()
-@examples(6)
+@examples(4)
 def test_no_request_of_a_stranger_is_an_error_of_ours(case: Any, number: int, deployment: Deployment) -> None:
     """Whatever a stranger sends to a public path, the answer is below 500. A refused request leaves no row, no message
     and no execution. An accepted request, as of a typed address, leaves its own record or message and nothing else."""

@@ -5,7 +5,6 @@ import re
 import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import ThreadingHTTPServer
@@ -19,6 +18,7 @@ import pytest
 from event_deliverer.posting import NotDelivered, post
 from event_deliverer.signing import Signer
 from tests.fake_receiver import SECRET
+from tests.sandbox import eventually
 from tests.streams import Json
 
 PAGE = (Path(__file__).parents[2] / "docs/connect.md").read_text()
@@ -51,9 +51,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     state: dict[str, Any] = {}
     thread = threading.Thread(target=exec, args=(compile(source, "receiver.py", "exec"), state), daemon=True)
     thread.start()
-    deadline = time.monotonic() + 10
-    while not servers and time.monotonic() < deadline:
-        time.sleep(0.01)
+    assert eventually(lambda: bool(servers), 10)
     yield SimpleNamespace(url=f"http://127.0.0.1:{port}/events", state=state)
     servers[0].shutdown()
     servers[0].server_close()

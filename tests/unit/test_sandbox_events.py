@@ -3,7 +3,6 @@ Stripe.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +13,7 @@ import stripe
 
 from local.gateway import Gateway, SandboxError, official_client
 from local.gateway.events import API_VERSION
-from tests.sandbox import serving
+from tests.sandbox import eventually, serving
 
 INTENT: Any = {"amount": 2999, "currency": "usd", "allowed_payment_method_types": ["card"]}
 AWAY: Any = {"off_session": True}
@@ -33,14 +32,8 @@ class Receiver:
 
     def events(self, count: int, wait: float = 5.0) -> list[stripe.Event]:
         """Return the first `count` events, whose signatures the official SDK accepts."""
-        self.wait_until(lambda: len(self.requests) >= count, wait)
+        eventually(lambda: len(self.requests) >= count, wait)
         return [stripe.Webhook.construct_event(body, signature, SECRET) for body, signature in self.requests]
-
-    def wait_until(self, holds: Callable[[], bool], wait: float = 5.0) -> None:
-        """Wait until `holds` returns true, for `wait` seconds at most."""
-        deadline = time.monotonic() + wait
-        while not holds() and time.monotonic() < deadline:
-            time.sleep(0.01)
 
     def types(self, count: int) -> list[str]:
         return [event.type for event in self.events(count)]
@@ -279,9 +272,7 @@ def test_events_arrive_signed_and_in_order(gateway: Gateway, v1: Any, receiver: 
 
 def _settle_down(gateway: Gateway) -> list[dict[str, Any]]:
     """Wait until no delivery is open. Returns the tries."""
-    deadline = time.monotonic() + 5
-    while gateway.sandbox.deliveries()["open"] and time.monotonic() < deadline:
-        time.sleep(0.01)
+    eventually(lambda: not gateway.sandbox.deliveries()["open"])
     tries: list[dict[str, Any]] = gateway.sandbox.deliveries()["tries"]
     return tries
 
@@ -325,7 +316,7 @@ def test_events_can_arrive_twice(gateway: Gateway, v1: Any, receiver: Receiver) 
 
 def test_events_can_overtake_each_other(gateway: Gateway, v1: Any, receiver: Receiver) -> None:
     """Shuffled events all arrive, in a different order."""
-    gateway.sandbox.send_events(receiver.url, SECRET, "shuffled", seconds=0.5, seed=1)
+    gateway.sandbox.send_events(receiver.url, SECRET, "shuffled", seconds=0.2, seed=1)
     made = [v1.payment_intents.create(INTENT).id for _ in range(8)]
     arrived = [event.data.object.id for event in receiver.events(8)]
     assert arrived != made
@@ -387,9 +378,7 @@ def test_a_refused_event_is_sent_again(gateway: Gateway, v1: Any, receiver: Rece
 
 
 def _wait_for_tries(gateway: Gateway, count: int) -> None:
-    deadline = time.monotonic() + 5
-    while len(gateway.sandbox.deliveries()["tries"]) < count and time.monotonic() < deadline:
-        time.sleep(0.01)
+    eventually(lambda: len(gateway.sandbox.deliveries()["tries"]) >= count)
 
 
 def test_the_tries_end_after_three_days(gateway: Gateway, v1: Any, receiver: Receiver) -> None:

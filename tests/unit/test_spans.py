@@ -88,7 +88,7 @@ PAID = {each: _paid_three_times(*each) for each in product(["week", "month"], ["
 
 
 @pytest.mark.parametrize(
-    ("moved", "interval", "catch_up"), share(product(range(-40, 40, 3), ["week", "month"], ["latest", "each"]), of=9)
+    ("moved", "interval", "catch_up"), share(product(range(-40, 40, 3), ["week", "month"], ["latest", "each"]), of=13)
 )
 def test_wherever_a_row_is_moved_to_no_day_is_paid_twice(moved: int, interval: str, catch_up: str) -> None:
     """Three periods are paid, the date is moved, and sweeps come for weeks: no day is paid twice."""

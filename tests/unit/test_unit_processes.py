@@ -1,11 +1,14 @@
 """`make unit` runs the tests in two processes, `make test` also a third, and each fails if any process fails."""
 
 import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from tests.integration import __main__ as integration
 from tests.integration.stacks import SHARES, is_of_others
+from tests.unit import __main__ as unit
 from tests.unit.__main__ import FOLDER, OF_THE_FIRST, commands, run, shares
 
 
@@ -69,12 +72,12 @@ def test_each_stack_has_a_process_of_its_own() -> None:
     assert not is_of_others("test_logs.py", "after the alarms")
 
 
-def test_processes_can_begin_one_after_the_other(capfd: pytest.CaptureFixture[str]) -> None:
+def test_processes_can_begin_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Each process begins later than the process before, and all count."""
-    at = [sys.executable, "-S", "-c", "import time; print(f'began {time.time()}'); print('1 passed in 0.01s')"]
-    assert run([at, at, at], apart=0.5) == 0
-    *lines, last = capfd.readouterr().out.splitlines()
-    first, second, third = sorted(float(line.split()[1]) for line in lines if line.startswith("began"))
-    assert second - first > 0.2
-    assert third - second > 0.2
-    assert last.startswith("3 passed in ")
+    waited: list[float] = []
+    monkeypatch.setattr(unit, "time", SimpleNamespace(sleep=waited.append, monotonic=time.monotonic))
+    assert run([_printing("1 passed in 0.01s")] * 3, apart=12) == 0
+    assert sorted(waited) == [0, 12, 24]
+    assert capfd.readouterr().out.splitlines()[-1].startswith("3 passed in ")

@@ -113,7 +113,7 @@ NEEDS_A_CARD = {"declined", "action_required"}
 
 @pytest.mark.parametrize(
     ("state", "mend"),
-    [*product(STATES, ["the sweep"]), *rotating([*STATES], [mend for mend in MENDS if mend != "the sweep"], of=2)],
+    [*product(STATES, ["the sweep"]), *rotating([*STATES], [mend for mend in MENDS if mend != "the sweep"], of=3)],
 )
 def test_every_state_has_a_way_out(state: str, mend: str) -> None:
     """In five days the sweep alone, without a call by anybody, renews the period with its receipt and mail, or leaves

@@ -39,6 +39,7 @@ def item_of(of: Renewal | Mail) -> dict[str, Value]:
 _DATES = ("renewal_date", "row_date", "first_tried_on", "period_end", "next_attempt")
 _TIMES = ("lease_until", "claimed_at", "declined_at", "held_at", "challenged_at", "closed_at", "paid_at", "refunds_due")
 _WHOLE = ("anchor_day", "attempt", "pickups", "intent_tries", "dunned")
+_OF_A_RENEWAL = frozenset(each.name for each in fields(Renewal))
 
 
 def renewal_from(item: Item) -> Renewal:
@@ -49,7 +50,7 @@ def renewal_from(item: Item) -> Renewal:
     Raises:
         KeyError, TypeError, ValueError: the item was not written by this system.
     """
-    known: dict[str, Any] = {f.name: item[f.name] for f in fields(Renewal) if f.name in item}
+    known: dict[str, Any] = {name: value for name, value in item.items() if name in _OF_A_RENEWAL}
     known |= {name: item_values.day(item, name) for name in _DATES if name in item}
     known |= {name: item_values.moment(item, name) for name in _TIMES if name in item}
     known |= {name: item_values.whole(item, name) for name in _WHOLE if name in item}

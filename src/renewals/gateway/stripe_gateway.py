@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from renewals.gateway.card_setup import CardPageRequest, CardSession
     from renewals.gateway.port import Charged, EventSearch, FoundEvents, PaymentRequest, Saved
 
-_CONNECT_SECONDS, _READ_SECONDS = 2, 4
+_CONNECT_SECONDS = 2
+READ_SECONDS = 4
 _TOO_MANY_REQUESTS = 429
 _LISTING_WAITS = (1, 2, 4, 8)  # seconds: a list of many pages survives a short period of 429 or 5xx
 _OURS = {"subscription_id", "renewal_date"}
@@ -72,7 +73,7 @@ class _Http(stripe.HTTPClient):
     def __init__(self) -> None:
         super().__init__()
         self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=READ_SECONDS),
             retries=False,
             ca_certs=stripe.ca_bundle_path,
         )

@@ -35,7 +35,7 @@ def is_balanced(text: str) -> bool:
 
 def without(text: str) -> str:
     """Remove all marks."""
-    return text.translate(_UNMARKED)
+    return text if text.isascii() else text.translate(_UNMARKED)
 
 
 def in_html(text: str, kept: str = _KEPT) -> str:
