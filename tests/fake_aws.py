@@ -213,8 +213,8 @@ class FakeDynamoDB:
     TransactionConflictException. Reads are served. A transaction naming an item twice is refused as invalid.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
 
-    holds: the seconds for which a transaction holds its items while other threads run, apart from daemons, as servers
-    are. busy: items held by a concurrent
+    holds: the seconds for which a transaction holds its items while another thread runs; daemon threads, such as
+    servers, do not count. busy: items held by a concurrent
     transaction, by table and keys, with the number of next writes that meet the transaction; for tests with a single
     thread. trouble: errors to raise at the next writes, in order. answers_lost: the client repeats every update, as
     after a lost answer. unanswered: the number of keys left out of the answer, for every next batch in turn. indexes:

@@ -82,15 +82,17 @@ def listen(port: int) -> tuple[socket.socket, str]:
 
 
 class _Server(uvicorn.Server):
-    """Says when it has started, so that nobody has to ask again and again."""
+    """A server that says when its start is over: `started` then tells whether the server has started."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.has_started = threading.Event()
+        self.start_is_over = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.has_started.set()
+        try:
+            await super().startup(sockets)
+        finally:
+            self.start_is_over.set()
 
 
 def server(api_key: str) -> _Server:
@@ -110,7 +112,7 @@ def serving(api_key: str = DEFAULT_API_KEY) -> Iterator[Gateway]:
     thread = threading.Thread(target=running.run, args=([listening],), name="gateway", daemon=True)
     thread.start()
     try:
-        if not running.has_started.wait(_STARTUP):
+        if not running.start_is_over.wait(_STARTUP) or not running.started:
             raise RuntimeError("the sandbox gateway did not start")
         yield Gateway(url, api_key, Sandbox(url))
     finally:

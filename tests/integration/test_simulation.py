@@ -80,7 +80,7 @@ class Interrupted(FirstRenewals):
 
 class Unreachable(FirstRenewals):
     """First renewals of two customers whose mailboxes are missing. The first customer's address is corrected on the
-    third day. The second customer's card is declined, and the address is corrected after the last dunning date.
+    fourth day. The second customer's card is declined, and the address is corrected after the last dunning date.
     """
 
     @cached_property
@@ -291,10 +291,11 @@ def test_forty_hostile_days(stack: Stack) -> None:
 
 @pytest.mark.timeout(600)
 def test_new_intents_and_lost_mails_are_seen(stack: Stack) -> None:
-    """With a new payment for every run the three interrupted periods are charged twice, and with mails dropped no mail
-    arrives: both faults are reported."""
-    story = Interrupted(seed=0, days=3, subscriptions=7, run="bad")
-    found = lived(stack, story, NEW_INTENT_FOR_EVERY_RUN, MAILS_DROPPED)
+    """Three interrupted periods are charged once. With a new payment for every run they are charged twice, and with
+    mails dropped no mail arrives: both faults are reported."""
+    story = Interrupted(seed=0, days=3, subscriptions=7, run="whole")
+    assert [str(fault) for fault in lived(stack, story).faults] == []
+    found = lived(stack, replace(story, run="bad"), NEW_INTENT_FOR_EVERY_RUN, MAILS_DROPPED)
     count = counted(found)
     assert (count["doubled"], count["no_mail"], found.mailed) == (3, 7, 0)
     assert "the audit says doubled" in named_by_the_audit(found)
@@ -369,3 +370,22 @@ def test_forgotten_and_vain_mails_are_seen(stack: Stack) -> None:
     assert (found.corrected, counted(found)["vain_mail"]) == (0, 4)
     assert "no mail with the receipt" in told
     assert "no final notice" in told
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("story", "breakages", "kinds"),
+    [
+        (replace(STORY, run="drawn"), (NEW_INTENT_FOR_EVERY_RUN, MAILS_DROPPED), {"doubled", "no_mail"}),
+        (Story(seed=219, days=14, subscriptions=6, run="unstored"), (RECEIPTS_DROPPED,), {"no_receipt"}),
+        (Story(seed=490, days=26, subscriptions=12, run="vain"), (PARKED_MAILS_FORGOTTEN, MAILED_ON),
+         {"vain_mail", "no_mail"}),
+    ],
+    ids=["new-intents-and-lost-mails", "lost-receipts", "forgotten-and-vain-mails"],
+)  # fmt: skip
+def test_the_faults_are_seen_amid_drawn_troubles(
+    stack: Stack, story: Story, breakages: tuple[Breakage, ...], kinds: set[str]
+) -> None:
+    """The same faults are reported in drawn stories, with downtime, declines, kills and mail that comes back."""
+    assert kinds <= counted(lived(stack, story, *breakages)).keys()

@@ -36,8 +36,8 @@ PYTEST = [
     "import os, pytest, sys; ended = pytest.main(); sys.stdout.flush(); os._exit(ended)",
     *PLUGINS,
 ]
-"""Runs pytest, and ends the process at once. To take apart what thousands of tests left in memory takes Python two
-seconds."""
+"""This command runs pytest, and then ends the process at once. Python would need two seconds to free what thousands of
+tests left in memory."""
 
 APART = 12
 """The seconds between the beginnings of two processes of `make test`."""
@@ -67,7 +67,8 @@ def run(commands: Sequence[Sequence[str]], apart: float = 0) -> int:
         counts.update({outcome: int(number) for number, outcome in _COUNTED.findall(last.partition(" in ")[0])})
     told = ", ".join(f"{number} {outcome}" for outcome, number in counts.items())
     print(f"{told or 'nothing counted'} in {time.monotonic() - began:.2f}s")
-    return int(any(status != 0 or "passed" not in last for status, last in ran))
+    are_red = any(counts[outcome] for outcome in ("failed", "error", "errors"))
+    return int(are_red or any(status != 0 or "passed" not in last for status, last in ran))
 
 
 def _run(command: Sequence[str], after: float) -> tuple[int, str]:

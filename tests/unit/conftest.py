@@ -83,8 +83,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish() -> None:
-    """Look once for what the tests left behind without closing, and not five times, as pytest does when it ends: what
-    was looked at is exempt from now on."""
+    """Collect garbage once, before pytest does so twice when it ends. The objects that are left are exempt from then
+    on."""
     gc.collect()
     gc.freeze()
 

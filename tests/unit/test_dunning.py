@@ -3,7 +3,6 @@
 from datetime import date, timedelta
 from decimal import Decimal
 from email.message import EmailMessage
-from itertools import product
 from typing import Any
 
 import pytest
@@ -145,7 +144,12 @@ def test_a_new_card_is_tried_at_once_and_costs_no_date_of_the_schedule(shop: Wor
     ("refused", "days", "address"),
     rotating(
         ["soft", "hard", "asked to confirm"],
-        [*product(["1,3,5,7", "1,2,3,5,8,13,21,30"], ["ann@customer.example", "nowhere"])],
+        [
+            ("1,3,5,7", "ann@customer.example"),
+            ("1,3,5,7", "nowhere"),
+            ("1,2,3,5,8,13,21,30", "nowhere"),
+            ("1,2,3,5,8,13,21,30", "ann@customer.example"),
+        ],
         of=2,
     ),
 )

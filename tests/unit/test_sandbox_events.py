@@ -316,7 +316,7 @@ def test_events_can_arrive_twice(gateway: Gateway, v1: Any, receiver: Receiver) 
 
 def test_events_can_overtake_each_other(gateway: Gateway, v1: Any, receiver: Receiver) -> None:
     """Shuffled events all arrive, in a different order."""
-    gateway.sandbox.send_events(receiver.url, SECRET, "shuffled", seconds=0.2, seed=1)
+    gateway.sandbox.send_events(receiver.url, SECRET, "shuffled", seconds=0.5, seed=1)
     made = [v1.payment_intents.create(INTENT).id for _ in range(8)]
     arrived = [event.data.object.id for event in receiver.events(8)]
     assert arrived != made

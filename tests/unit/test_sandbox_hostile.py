@@ -119,7 +119,7 @@ def test_a_key_is_for_one_request_only(v1: Any, customer: str, card: str, intent
 def test_a_key_in_use_is_a_409(v1: Any, gateway: Gateway, intent: str) -> None:
     """While the first request is under way, a second request with its key is refused; afterwards the second gets the
     replay."""
-    gateway.sandbox.hostile("slow", CONFIRM, seconds=0.3)
+    gateway.sandbox.hostile("slow", CONFIRM, seconds=0.4)
     key = {"idempotency_key": f"{intent}/1"}
     first = threading.Thread(target=lambda: v1.payment_intents.confirm(intent, {}, key))
     first.start()
@@ -223,8 +223,8 @@ def test_a_slow_confirmation_charges_after_its_caller_gave_up_and_locks_the_inte
 ) -> None:
     """While a slow confirmation runs, the intent can be read but not confirmed: 429 lock_timeout
     (docs.stripe.com/rate-limits)."""
-    gateway.sandbox.hostile("slow", CONFIRM, seconds=0.4)
-    hasty, http = connected(gateway, timeout=0.1)
+    gateway.sandbox.hostile("slow", CONFIRM, seconds=0.6)
+    hasty, http = connected(gateway, timeout=0.2)
     assert isinstance(refusal(lambda: hasty.payment_intents.confirm(intent)), stripe.APIConnectionError)
     http.close()
     assert v1.payment_intents.retrieve(intent).status == "requires_confirmation"

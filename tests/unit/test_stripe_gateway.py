@@ -276,19 +276,21 @@ def test_when_a_payment_in_processing_settles(told: dict[str, Any], settles_at: 
 
 
 def test_a_slow_gateway_is_not_waited_for(
-    sandbox: Gateway, request_of_29_99: PaymentRequest, good_card: str, monkeypatch: pytest.MonkeyPatch
+    gateway: StripeGateway,
+    sandbox: Gateway,
+    request_of_29_99: PaymentRequest,
+    good_card: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The client gives up after four seconds, here a fifth of one, and a further call finds the charge that went
+    """The client gives up after four seconds (in this test 0.2 seconds), and a further call finds the charge that went
     through meanwhile."""
+    payment = gateway.create(request_of_29_99)
     assert stripe_gateway.READ_SECONDS == 4
     monkeypatch.setattr(stripe_gateway, "READ_SECONDS", 0.2)
-    hasty = StripeGateway(sandbox.api_key, sandbox.url)
-    payment = hasty.create(request_of_29_99)
-    sandbox.sandbox.hostile("slow", "payment_intents.confirm", seconds=0.4)
-    assert hasty.confirm(payment.id, good_card) is None
-    assert _charges(sandbox, payment) == 0
-    assert eventually(lambda: hasty.retrieve(payment.id).state is PaymentState.PAID)
-    assert _confirm(hasty, payment.id, good_card).state is PaymentState.PAID
+    sandbox.sandbox.hostile("slow", "payment_intents.confirm", seconds=0.6)
+    assert StripeGateway(sandbox.api_key, sandbox.url).confirm(payment.id, good_card) is None
+    assert eventually(lambda: gateway.retrieve(payment.id).state is PaymentState.PAID)
+    assert _confirm(gateway, payment.id, good_card).state is PaymentState.PAID
     assert _charges(sandbox, payment) == 1
 
 
@@ -464,7 +466,7 @@ def _both[T](call: Callable[[], T]) -> list[Any]:
 def test_a_key_in_use_this_very_moment_is_unavailable(sandbox: Gateway, request_of_29_99: PaymentRequest) -> None:
     """A 409, because a concurrent call is creating the payment, raises GatewayUnavailable, and is neither a refusal nor
     a 5xx stored under the key."""
-    sandbox.sandbox.hostile("slow", "payment_intents.create", seconds=0.3)
+    sandbox.sandbox.hostile("slow", "payment_intents.create", seconds=0.5)
     answers = _both(lambda: StripeGateway(sandbox.api_key, sandbox.url).create(request_of_29_99))
     [refused] = [answer for answer in answers if not isinstance(answer, Payment)]
     assert isinstance(refused, GatewayUnavailable)
@@ -477,7 +479,7 @@ def test_a_payment_in_use_this_very_moment_has_no_clear_answer(
     """Two calls confirm a payment at the same time: the second call gets no clear answer, and the card is charged
     once."""
     payment, card = gateway.create(request_of_29_99), good_card
-    sandbox.sandbox.hostile("slow", "payment_intents.confirm", seconds=0.3)
+    sandbox.sandbox.hostile("slow", "payment_intents.confirm", seconds=0.5)
     answers = _both(lambda: StripeGateway(sandbox.api_key, sandbox.url).confirm(payment.id, card))
     assert answers.count(None) == 1
     assert _charges(sandbox, payment) == 1

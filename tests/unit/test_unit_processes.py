@@ -1,15 +1,19 @@
 """`make unit` runs the tests in two processes, `make test` also a third, and each fails if any process fails."""
 
+import re
+import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.integration import __main__ as integration
 from tests.integration.stacks import SHARES, is_of_others
 from tests.unit import __main__ as unit
-from tests.unit.__main__ import FOLDER, OF_THE_FIRST, commands, run, shares
+from tests.unit.__main__ import FOLDER, OF_THE_FIRST, PYTEST, commands, run, shares
 
 
 def _printing(text: str, status: int = 0) -> list[str]:
@@ -19,7 +23,11 @@ def _printing(text: str, status: int = 0) -> list[str]:
 def test_each_file_runs_in_exactly_one_process() -> None:
     """Every test file, a new file included, runs in exactly one of the two processes, and both processes have files."""
     first, second = shares()
-    assert sorted(first + second) == sorted(map(str, FOLDER.glob("test_*.py")))
+    files = [str(path) for pattern in ("test_*.py", "*_test.py") for path in FOLDER.rglob(pattern)]
+    assert sorted(first + second) == sorted(files)
+    for command, others in zip(commands([]), (second, first), strict=True):
+        assert str(FOLDER) in command
+        assert [each.removeprefix("--ignore=") for each in command if each.startswith("--ignore=")] == others
     assert {path.removeprefix(f"{FOLDER}/test_").removesuffix(".py") for path in first} == OF_THE_FIRST
     assert second
 
@@ -72,12 +80,44 @@ def test_each_stack_has_a_process_of_its_own() -> None:
     assert not is_of_others("test_logs.py", "after the alarms")
 
 
+_LEAVES_A_FILE_OPEN = """
+def test_it():
+    left = [open(__file__)]
+    left.append(left)
+"""
+
+
+@pytest.mark.parametrize("text", ["def test_it():\n    assert False", _LEAVES_A_FILE_OPEN], ids=["fails", "leaves"])
+def test_a_process_that_ends_at_once_still_tells_its_failures(
+    text: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The end of a process loses neither a failure nor a warning that pytest finds when its tests are over."""
+    (tmp_path / "test_it.py").write_text(text)
+    (tmp_path / "pytest.ini").write_text("[pytest]")
+    status, _ = unit._run([*PYTEST, "-W", "error", str(tmp_path)], 0)
+    assert status != 0
+    assert re.search("1 failed|ResourceWarning", capfd.readouterr().out)
+
+
 def test_processes_can_begin_one_after_the_other(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Each process begins later than the process before, and all count."""
-    waited: list[float] = []
-    monkeypatch.setattr(unit, "time", SimpleNamespace(sleep=waited.append, monotonic=time.monotonic))
-    assert run([_printing("1 passed in 0.01s")] * 3, apart=12) == 0
-    assert sorted(waited) == [0, 12, 24]
+    """Each process waits before it begins, longer than the process before, and all count."""
+    happened: list[str] = []
+
+    def begin(command: list[str], **how: Any) -> Any:
+        happened.append("begins")
+        return subprocess.Popen(command, **how)
+
+    monkeypatch.setattr(
+        unit, "time", SimpleNamespace(sleep=lambda waits: happened.append(f"waits {waits}"), monotonic=time.monotonic)
+    )
+    monkeypatch.setattr(
+        unit, "subprocess", SimpleNamespace(Popen=begin, PIPE=subprocess.PIPE, STDOUT=subprocess.STDOUT)
+    )
+    green = _printing("1 passed in 0.01s")
+    assert run([green], apart=12) == 0
+    assert happened == ["waits 0", "begins"]
+    assert run([green] * 3, apart=12) == 0
+    assert {"waits 0", "waits 12", "waits 24"} <= {*happened[2:]}
     assert capfd.readouterr().out.splitlines()[-1].startswith("3 passed in ")
