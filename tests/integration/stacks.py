@@ -84,13 +84,20 @@ SHARES = {
         ),
         parameters={"CustomerPageConcurrency": str(RESERVED_FOR_THE_PAGE)},
     ),
-    # Outside production a subscription may have a test clock. The check needs no stack. The ceilings need only the
-    # built functions, on any stack, and come last, since they keep all cores busy while the other shares are done.
+    # Outside production a subscription may have a test clock. The sandbox gateway runs in the tests' own process, and
+    # neither its tests nor the check's need a stack. The ceilings need only the built functions, on any stack, and come
+    # last, since they keep all cores busy while the other shares are done.
     "with test clocks": Share(
         (
             "test_own_subscription.py",
             "test_customer_page_in_a_browser.py",
             "test_simulation.py",
+            "test_sandbox_gateway.py",
+            "test_sandbox_strict.py",
+            "test_sandbox_hostile.py",
+            "test_sandbox_pages.py",
+            "test_sandbox_events.py",
+            "test_sandbox_disputes.py",
             "test_check.py",
             "test_ceilings.py",
         ),

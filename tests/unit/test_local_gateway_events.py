@@ -12,8 +12,7 @@ from local.gateway import Gateway, official_client
 from local.gateway.client import Sandbox
 from local.gateway_events import send_events
 from renewals.domain.gateway_event import GatewayEvent, GatewayEventType
-from tests.sandbox import eventually, serving
-from tests.unit.test_sandbox_events import Receiver, receiving
+from tests.sandbox import Receiver, eventually, receiving, serving
 
 
 class _Store:

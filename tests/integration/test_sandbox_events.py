@@ -2,10 +2,7 @@
 Stripe.
 """
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -13,58 +10,10 @@ import stripe
 
 from local.gateway import Gateway, SandboxError, official_client
 from local.gateway.events import API_VERSION
-from tests.sandbox import eventually, serving
+from tests.sandbox import SECRET, Receiver, eventually, receiving, serving
 
 INTENT: Any = {"amount": 2999, "currency": "usd", "allowed_payment_method_types": ["card"]}
 AWAY: Any = {"off_session": True}
-SECRET = "whsec_sandbox"
-
-
-class Receiver:
-    """A webhook that keeps the body and the signature of every request, and answers with `statuses`, then with 200."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.requests: list[tuple[str, str]] = []
-        self.statuses: list[int] = []
-        self.open = threading.Event()
-        self.open.set()
-
-    def events(self, count: int, wait: float = 5.0) -> list[stripe.Event]:
-        """Return the first `count` events, whose signatures the official SDK accepts."""
-        eventually(lambda: len(self.requests) >= count, wait)
-        return [stripe.Webhook.construct_event(body, signature, SECRET) for body, signature in self.requests]
-
-    def types(self, count: int) -> list[str]:
-        return [event.type for event in self.events(count)]
-
-
-@contextmanager
-def receiving() -> Iterator[Receiver]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            listening.requests.append((body, self.headers["Stripe-Signature"]))
-            listening.open.wait(5)
-            self.send_response(listening.statuses.pop(0) if listening.statuses else 200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    listening = Receiver(f"http://127.0.0.1:{server.server_port}/gateway-events?from=stripe")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield listening
-    finally:
-        listening.open.set()
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture
