@@ -21,7 +21,7 @@ UV := $(BOOTSTRAP)/uv
 ENVIRONMENTS := .venv .envs/emulator .envs/lambda
 # Two processes of pytest, since two cores are the least that a machine has.
 UNIT := $(PYTHON) -m tests.unit
-# A process for each of the stacks that the tests share: half of their time they wait.
+# A process for each of the stacks that the tests share: the processes spend much of their time waiting.
 INTEGRATION := $(PYTHON) -m tests.integration
 LOCKS := requirements-dev.in $(wildcard local/*.in layers/*/requirements.in)
 
@@ -36,16 +36,16 @@ demo: environments ## show renewals as they happen, from nothing to receipts and
 simulate: environments ## a hostile year in minutes, judged at its end; DAYS, SUBSCRIPTIONS, SEED=1 say how much, and which
 	@DAYS=$(DAYS) SUBSCRIPTIONS=$(SUBSCRIPTIONS) SEED=$(SEED) DISPUTED=$(DISPUTED) $(PYTHON) -m local.simulate
 
-test: environments ## every test: integration on the deployed stacks, and unit while those wait
+test: environments ## all tests but those of `make proof`: integration on the deployed stacks, and unit beside them
 	@$(UNIT) $(INTEGRATION)
 
-unit: .venv/.made ## the fast tests, in two processes: no network, no emulator
+unit: .venv/.made ## the fast tests, in two processes: no connection beyond this machine, no emulator
 	@$(UNIT)
 
-integration: environments ## the tests on the built and deployed stacks
+integration: environments ## the tests on the built and deployed stacks, of the sandbox gateway, and in a browser
 	@$(INTEGRATION)
 
-proof: environments ## the large numbers behind the promises, in minutes: tests marked `proof`, which `make test` leaves out
+proof: environments ## the large numbers behind the promises, in an hour: tests marked `proof`, which `make test` leaves out
 	@$(PYTHON) -m pytest tests/unit tests/integration -m proof --timeout 3600
 
 check: $(UV) ## linters, types, template, workflow, and what guards them

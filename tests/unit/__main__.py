@@ -1,9 +1,9 @@
 """Run the unit tests in two processes, each with its own files: `python -m tests.unit`, which `make unit` calls.
 
-`python -m tests.unit COMMAND...` runs a further command of pytest at the same time: `make test` names the command of
-the integration tests. The unit tests then give way (`nice`), and use the times in which integration tests wait. Each
-process then begins some seconds after the process before: on a fresh clone the first process to import a package
-compiles the package for all, and processes that begin together all compile the same.
+`python -m tests.unit COMMAND...` runs a further command at the same time, whose last line counts tests as pytest does:
+`make test` names the command of the integration tests. The unit tests then give way (`nice`), and use the times in
+which integration tests wait. Each process then begins some seconds after the process before: on a fresh clone the first
+process to import a package compiles the package for all, and processes that begin together all compile the same.
 """
 
 import re
