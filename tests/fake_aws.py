@@ -214,12 +214,12 @@ class FakeDynamoDB:
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
 
     holds: the seconds for which a transaction holds its items while another thread runs; daemon threads, such as
-    servers, do not count. busy: items held by a concurrent
-    transaction, by table and keys, with the number of next writes that meet the transaction; for tests with a single
-    thread. trouble: errors to raise at the next writes, in order. answers_lost: the client repeats every update, as
-    after a lost answer. unanswered: the number of keys left out of the answer, for every next batch in turn. indexes:
-    name to hash and range key. An item without both keys, or whose hash key is no text, is not in the index. stream:
-    table, old and new image of every write from now on, in the order of the writes; None while no stream is read.
+    servers, do not count. busy: items held by a concurrent transaction, by table and keys, with the number of next
+    writes that meet the transaction; for tests with a single thread. trouble: errors to raise at the next writes, in
+    order. answers_lost: the client repeats every update, as after a lost answer. unanswered: the number of keys left
+    out of the answer, for every next batch in turn. indexes: name to hash and range key. An item without both keys, or
+    whose hash key is no text, is not in the index. stream: table, old and new image of every write from now on, in the
+    order of the writes; None while no stream is read.
     """
 
     keys: dict[str, str]
